@@ -1,0 +1,195 @@
+"""``python -m fedbench``: thin commands over the package."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fedbench import profiles, store
+from fedbench.config import PartitionConfig, RunConfig, parse_config
+from fedbench.errors import FedbenchError
+from fedbench.paths import CHECKOUT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; 2 is returned, after one sentence, for what the user can mend."""
+    parser = _parser()
+    known, extra = parser.parse_known_args(arguments)
+    if extra and not known.takes_fields:
+        parser.error(f"unknown arguments: {' '.join(extra)}")
+    try:
+        known.command(known, extra)
+    except FedbenchError as error:
+        print(f"fedbench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nfedbench: stopped; what was finished is kept, start again to go on.", file=sys.stderr
+        )
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fedbench", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Any, text: str, fields: bool = False) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=_fields() if fields else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.set_defaults(command=command, takes_fields=fields)
+        return sub
+
+    add("run", _run, "do one run; every field of the configuration is an option", fields=True)
+    add("list", _list, "list the finished runs")
+    add("show", _show, "show one run").add_argument("run")
+    exporting = add("export", _export, "write an adapter that plain peft loads")
+    exporting.add_argument("run")
+    exporting.add_argument("folder", type=Path)
+    exporting.add_argument("--adapter", default="global", help="a site's name for local runs")
+    for name, command, text in (
+        ("figures", _figures, "do a profile's missing runs, then its notebooks"),
+        ("grid", _grid, "do a profile's missing runs"),
+        ("tune", _tune, "search a profile's learning rates and passes"),
+        ("record", _record, "keep a profile's finished runs under data/recorded"),
+    ):
+        sub = add(name, command, text)
+        sub.add_argument("--profile", default="smoke", help=f"one of {', '.join(profiles.names())}")
+    return parser
+
+
+def _fields() -> str:
+    lines = ["options and their defaults:"]
+    for model, prefix in ((RunConfig, ""), (PartitionConfig, "partition.")):
+        for name, field in model.model_fields.items():
+            if name != "partition":
+                shown = "required" if field.is_required() else field.default
+                lines.append(f"  --{prefix}{name.replace('_', '-')} ({shown})")
+    return "\n".join([*lines, "", "--config FILE.yml gives several at once; options win over it."])
+
+
+def fields_from(extra: Sequence[str]) -> dict[str, Any]:
+    """Configuration values from ``--field value`` pairs and ``--config FILE``.
+
+    Values are read as YAML, except that 5e-5 is a number here too.
+
+    Raises:
+        FedbenchError: an option without a value, or a file that cannot be read.
+    """
+    words = [word for argument in extra for word in argument.split("=", 1)]
+    values: dict[str, Any] = {}
+    for option, value in zip(words[::2], [*words[1::2], None], strict=False):
+        if value is None or not option.startswith("--"):
+            raise FedbenchError(f"Options are pairs such as --task fpb: {option} is not one.")
+        name = option.removeprefix("--").replace("-", "_")
+        if name == "config":
+            values = _file(Path(value)) | values
+        else:
+            parent, _, leaf = name.rpartition(".")
+            target = values.setdefault(parent, {}) if parent else values
+            target[leaf] = _value(value)
+    return values
+
+
+def _value(text: str) -> Any:
+    try:
+        return float(text) if "e" in text.lower() else yaml.safe_load(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise FedbenchError(f"{path} cannot be read as YAML ({error}): correct it.") from None
+    if not isinstance(content, dict):
+        raise FedbenchError(f"{path} must hold fields and values, such as task: fpb.")
+    return content
+
+
+def _run(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    import torch
+    from tqdm import tqdm
+
+    from fedbench.running import run
+
+    config = parse_config(fields_from(extra))
+    torch.set_num_threads(1)
+    with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} done, {remaining} left") as bar:
+        done = run(config, lambda share: _advance(bar, 100 * share))
+    _print(done)
+
+
+def _advance(bar: Any, value: float) -> None:
+    bar.update(value - bar.n)
+
+
+def _list(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    for run in store.finished():
+        config = run.config
+        kept = "recorded" if run.recorded else ""
+        print(
+            f"{run.id}  {config.task:18} {config.backbone:15} {config.method:6} "
+            f"{config.setting:12} {config.partition.label:14} seed {config.seed}  "
+            f"{run.metrics['accuracy']:.3f} {kept}"
+        )
+
+
+def _show(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    _print(store.load(known.run))
+
+
+def _print(run: store.Run) -> None:
+    shown = {
+        "id": run.id,
+        "config": run.config.model_dump(mode="json"),
+        "metrics": dict(run.metrics),
+        "provenance": dict(run.provenance),
+        "folder": str(run.source),
+    }
+    print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+
+
+def _export(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.exporting import export
+
+    export(store.load(known.run), known.folder, known.adapter)
+    print(f"Wrote {known.folder}.")
+
+
+def _figures(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.report.build import build
+
+    build(known.profile)
+
+
+def _grid(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.grid import ensure
+
+    print(f"{len(ensure(known.profile))} runs are there.")
+
+
+def _tune(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.tuning import tune
+
+    tune(known.profile)
+
+
+def _record(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.grid import planned
+
+    runs = [store.load(config.id) for config in planned(known.profile)]
+    folder = CHECKOUT / "data" / "recorded" / known.profile
+    store.record(runs, folder)
+    print(f"{len(runs)} runs are kept in {folder}.")

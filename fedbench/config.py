@@ -1,0 +1,135 @@
+"""Frozen, validated configuration: one :class:`RunConfig` is one run, and its hash is the id."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedbench.errors import FedbenchError
+
+Setting = Literal["base", "local", "federated", "centralized"]
+Compute = Literal["plain", "nf4", "nf4-dequantised"]
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
+TRAINED: tuple[Setting, ...] = ("local", "federated", "centralized")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class PartitionConfig(_Frozen):
+    """Who holds what: how examples are dealt to sites."""
+
+    kind: Literal["iid", "dirichlet", "quantity", "natural"] = "iid"
+    sites: int = Field(default=8, ge=1, le=10_000)
+    #: concentration of the Dirichlet draw, over topics (``dirichlet``) or sizes (``quantity``)
+    alpha: float | None = Field(default=None, gt=0)
+    #: a site with fewer training examples takes no part and is reported
+    minimum: int = Field(default=4, ge=1)
+
+    @model_validator(mode="after")
+    def _alpha_belongs_to_skewed_kinds(self) -> Self:
+        skewed = self.kind in ("dirichlet", "quantity")
+        if skewed and self.alpha is None:
+            raise ValueError(f"alpha is missing: a {self.kind} partition needs one, e.g. 0.3")
+        if not skewed and self.alpha is not None:
+            raise ValueError(
+                f"alpha has no meaning for a partition of kind {self.kind}: leave it out"
+            )
+        return self
+
+    @property
+    def label(self) -> str:
+        """Short name for tables, such as ``dirichlet-0.3``."""
+        return self.kind if self.alpha is None else f"{self.kind}-{self.alpha:g}"
+
+
+class RunConfig(_Frozen):
+    """One fully specified experiment.
+
+    ``passes`` is how often every example is processed in expectation, in every trained setting
+    alike; ``rounds`` only says how often a site speaks to the server meanwhile.
+    """
+
+    task: str  #: name of a task, or path of a YAML file that describes one
+    backbone: str = "fedbench-llama"  #: built-in name, hub id or local directory
+    method: str = "lora"
+    setting: Setting = "federated"
+    seed: int = Field(default=0, ge=0)
+    partition: PartitionConfig = PartitionConfig()
+
+    rule: str = "fedavg"
+    codec: str = "fp32"
+    rounds: int = Field(default=5, ge=1)
+    participation: float = Field(default=1.0, gt=0, le=1)  #: share of sites in a cohort
+
+    passes: float = Field(default=5, gt=0)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup: float = Field(default=0.05, ge=0, lt=1)  #: share of all progress
+    weight_decay: float = Field(default=0.0, ge=0)
+    gradient_clip: float = Field(default=1.0, gt=0)
+
+    rank: int = Field(default=16, ge=1)  #: LoRA rank r
+    alpha: float = Field(default=32, gt=0)  #: LoRA scale is alpha / r
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+
+    max_tokens: int = Field(default=512, ge=16)  #: longer prompts lose their beginning
+    train_limit: int | None = Field(default=None, ge=1)
+    test_limit: int | None = Field(default=None, ge=1)
+    generated: int = Field(default=200, ge=0)  #: test items answered by free generation
+    labels: Literal["true", "shuffled"] = "true"  #: ``shuffled`` is the negative control
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    #: how the backbone multiplies: ``plain``; ``nf4`` packed; or quantised to NF4 and dequantised
+    #: once at loading. Left open, it is resolved to the method's first choice.
+    compute: Compute | None = None
+
+    @property
+    def id(self) -> str:
+        """Sixteen hexadecimal digits of the hash of the whole configuration.
+
+        Raises:
+            FedbenchError: something is still left open, so that the hash would name no run.
+        """
+        if self.compute is None:
+            raise FedbenchError("A configuration has an id once fedbench.resolve(config) fills it.")
+        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def parse_config(values: Mapping[str, Any]) -> RunConfig:
+    """Validate ``values`` into a :class:`RunConfig`.
+
+    Raises:
+        FedbenchError: naming every wrong field at once, what was given and what is allowed.
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise FedbenchError(describe(error, RunConfig)) from None
+
+
+def describe(error: ValidationError, model: type[BaseModel]) -> str:
+    """All problems of a validation as one readable message."""
+    problems = "; ".join(_problem(detail, model) for detail in error.errors())
+    return f"The configuration cannot be used: {problems}."
+
+
+def _problem(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
+    field = ".".join(str(part) for part in detail["loc"]) or "configuration"
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, model.model_fields, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        return f"{field} is not a field{hint} (allowed: {', '.join(model.model_fields)})"
+    if detail["type"] == "missing":
+        return f"{field} is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{field} = {detail['input']!r}: {message[0].lower()}{message[1:]}"

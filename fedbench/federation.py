@@ -1,0 +1,186 @@
+"""The loop: broadcast, local training, upload, aggregation, until the rounds are done.
+
+Every setting runs through here. ``federated`` is one federation of all sites, ``centralized``
+one of a single site that holds everything, ``local`` one per site. Nothing is special-cased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from fedbench.config import RunConfig
+from fedbench.engines import Engine, Failure
+from fedbench.errors import FedbenchError
+from fedbench.files import write_bytes
+from fedbench.rules import RULES
+from fedbench.rules.rule import Contribution, Reduced, State
+from fedbench.site import message_payload
+from fedbench.streams import generator
+from fedbench.wire import BadPayload, decode, encode
+
+Log = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Federated:
+    """What a federation ends with."""
+
+    adapter: State
+    log: Log  #: one record per round
+
+
+def federate(
+    config: RunConfig,
+    engine: Engine,
+    sites: Sequence[str],
+    initial: State,
+    folder: Path,
+    report: Callable[[float], None] = lambda share: None,
+) -> Federated:
+    """Run all rounds, going on from the last checkpoint in ``folder`` if there is one.
+
+    Args:
+        config: rule, rounds, participation, codec and seed are read here; sites read the rest.
+        engine: how payloads travel.
+        sites: who may take part; cohorts are drawn from them.
+        initial: the freshly initialised adapter.
+        folder: of this federation alone: its checkpoint and the round's spooled replies.
+        report: told the share of rounds done.
+    """
+    rule = RULES[config.rule]
+    state, log = _resume(folder, rule.init(initial, config))
+    for round_ in range(len(log), config.rounds):
+        cohort = draw_cohort(config, sites, round_)
+        headers = {site: _header(config, sites, log, round_, site) for site in cohort}
+        messages = {
+            site: message_payload(header, rule.broadcast(state, site), config.codec)
+            for site, header in headers.items()
+        }
+        replies = _spool(engine.exchange(messages, None), folder)
+        record = _round_record(round_, messages, replies)
+        if rule.reduce == "sum":
+            state = rule.server(state, weighted_sum(_contributions(replies)))
+        else:
+            state = rule.server(state, _contributions(replies))
+        adapters = {site: rule.broadcast(state, site) for site in sites}
+        asked = {
+            site: message_payload({"kind": "validate"}, adapter, config.codec)
+            for site, adapter in adapters.items()
+        }
+        log.append(record | _validation_record(asked, dict(engine.exchange(asked, None))))
+        write_bytes(folder / "checkpoint", encode({"log": log}, state))
+        report((round_ + 1) / config.rounds)
+    return Federated(rule.broadcast(state, sites[0]).adapter, log)
+
+
+def draw_cohort(config: RunConfig, sites: Sequence[str], round_: int) -> list[str]:
+    """The sites of a round, sorted: a pure function of (seed, round)."""
+    size = max(1, round(config.participation * len(sites)))
+    drawn = generator("cohort", config.seed, round_).choice(len(sites), size, replace=False)
+    return [sites[i] for i in sorted(drawn)]
+
+
+def weighted_sum(contributions: Iterator[Contribution]) -> Reduced:
+    """Add up weight x tensors, one contribution in memory at a time, in the order of sites."""
+    total: dict[str, Tensor] = {}
+    weight = 0.0
+    for contribution in contributions:
+        weight += contribution.weight
+        for name, tensor in contribution.tensors.items():
+            share = tensor * contribution.weight
+            total[name] = total[name] + share if name in total else share
+    return Reduced(total, weight)
+
+
+def _resume(folder: Path, fresh: State) -> tuple[State, Log]:
+    """State and log of the last complete round."""
+    path = folder / "checkpoint"
+    if not path.exists():
+        return fresh, []
+    try:
+        header, state = decode(path.read_bytes())
+    except BadPayload:
+        raise FedbenchError(
+            f"The checkpoint {path} is damaged: remove it, and this federation starts over; "
+            "finished runs are not touched."
+        ) from None
+    return state, header["log"]
+
+
+def _header(
+    config: RunConfig, sites: Sequence[str], log: Log, round_: int, site: str
+) -> dict[str, Any]:
+    """What a site must know beside the tensors.
+
+    ``local_passes`` makes the expected number of passes over each example come out as
+    ``config.passes`` whatever the cohorts; ``turn`` counts the site's earlier participations.
+    """
+    earlier = [record["round"] for record in log if site in record["cohort"]]
+    share = max(1, round(config.participation * len(sites))) / len(sites)
+    return {
+        "kind": "train",
+        "round": round_,
+        "turn": len(earlier),
+        "accepted": earlier[-1] if earlier else -1,
+        "local_passes": config.passes / (config.rounds * share),
+        "progress": [round_ / config.rounds, (round_ + 1) / config.rounds],
+    }
+
+
+def _spool(replies: Iterator[tuple[str, bytes | Failure]], folder: Path) -> dict[str, Path]:
+    """Write replies to disk as they come; return them in the order of sites.
+
+    Raises:
+        FedbenchError: a site failed; the last checkpoint stays.
+    """
+    spooled = {}
+    for site, reply in replies:
+        if isinstance(reply, Failure):
+            raise FedbenchError(f"{site} did not answer: {reply.reason} Start again to go on.")
+        spooled[site] = folder / f"{site}.reply"
+        write_bytes(spooled[site], reply)
+    return dict(sorted(spooled.items()))
+
+
+def _contributions(replies: Mapping[str, Path]) -> Iterator[Contribution]:
+    for path in replies.values():
+        header, tensors = decode(path.read_bytes())
+        yield Contribution(tensors, header["weight"])
+
+
+def _round_record(
+    round_: int, messages: Mapping[str, bytes], replies: Mapping[str, Path]
+) -> dict[str, Any]:
+    payloads = [path.read_bytes() for path in replies.values()]
+    headers = [decode(payload)[0] for payload in payloads]
+    steps = sum(header["steps"] for header in headers)
+    return {
+        "round": round_,
+        "cohort": list(replies),
+        "steps": steps,
+        "examples": sum(header["examples"] for header in headers),
+        "tokens": sum(header["tokens"] for header in headers),
+        "train_loss": sum(header["loss"] * header["steps"] for header in headers) / max(steps, 1),
+        "bytes_down": sum(map(len, messages.values())),
+        "bytes_up": sum(map(len, payloads)),
+    }
+
+
+def _validation_record(
+    asked: Mapping[str, bytes], replies: Mapping[str, bytes | Failure]
+) -> dict[str, Any]:
+    """Accuracy and loss over all sites' own validation items, weighted by their number."""
+    answered = {site: reply for site, reply in replies.items() if isinstance(reply, bytes)}
+    headers = [decode(reply)[0] for reply in answered.values()]
+    n = sum(header["n"] for header in headers)
+    return {
+        "n_validation": n,
+        "validation_accuracy": sum(h["correct"] for h in headers) / n if n else None,
+        "validation_loss": sum(h["loss"] for h in headers) / n if n else None,
+        "bytes_validation": sum(map(len, asked.values())) + sum(map(len, answered.values())),
+    }

@@ -1,0 +1,146 @@
+"""Many runs: what is missing, side by side in long-lived workers, one progress display."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from tqdm import tqdm
+
+from fedbench import profiles, store
+from fedbench.config import RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.files import write_bytes
+from fedbench.freshness import moved
+
+_ATTEMPTS = 3  #: a worker killed from outside, say for memory, takes its neighbours' runs along
+
+
+def planned(profile: str) -> list[RunConfig]:
+    """Every run of a profile."""
+    return list(profiles.load(profile).runs)
+
+
+def ensure(profile: str, *, progress: bool = True, missing_ok: bool = False) -> list[store.Run]:
+    """Do the runs of a profile that are missing or stale, then return all of them.
+
+    Raises:
+        FedbenchError: some could not be done (unless ``missing_ok``); the others stay.
+    """
+    return ensure_runs(planned(profile), progress=progress, missing_ok=missing_ok)
+
+
+def ensure_runs(
+    configs: Sequence[RunConfig], *, progress: bool = True, missing_ok: bool = False
+) -> list[store.Run]:
+    """Do those of ``configs`` that are missing or stale, then return all that are there."""
+    stale = {config: _stale(config) for config in configs}
+    for reason in sorted({reason for reason in stale.values() if reason}):
+        print(f"Some runs are done again because {reason}.")
+    missing = [config for config in configs if stale[config] is not None]
+    failures = _work(missing, progress) if missing else {}
+    if failures and not missing_ok:
+        first = next(iter(failures.values()))
+        raise FedbenchError(
+            f"{len(failures)} of {len(configs)} runs could not be done; the others are kept. "
+            f"The first failed with: {first}"
+        )
+    return [store.load(config.id) for config in configs if store.exists(config.id)]
+
+
+def _stale(config: RunConfig) -> str | None:
+    """None if the run is there and counts; else why not, empty if it was never done."""
+    if not store.exists(config.id):
+        return ""
+    found = store.load(config.id)
+    return None if found.recorded else moved(found) or None
+
+
+def _work(configs: Sequence[RunConfig], progress: bool) -> dict[RunConfig, str]:
+    """Run ``configs`` over one process per core; return what failed and why."""
+    waiting = sorted(configs, key=lambda c: (c.backbone, str(c.compute), -c.passes, c.task, c.id))
+    failures: dict[RunConfig, str] = {}
+    done = multiprocessing.get_context("spawn").Value("d", 0.0)
+    layout = "{l_bar}{bar}| {n:.1f}/{total} runs [{elapsed} done, {remaining} left]"
+    with tqdm(total=len(waiting), disable=not progress, bar_format=layout) as bar:
+        for _ in range(_ATTEMPTS):
+            waiting = _attempt(waiting, failures, done, bar)
+            if not waiting:
+                return failures
+    return failures | dict.fromkeys(waiting, "a worker process was killed, perhaps for memory.")
+
+
+def _attempt(
+    waiting: Sequence[RunConfig], failures: dict[RunConfig, str], done: Any, bar: Any
+) -> list[RunConfig]:
+    """One pool's life: returns the runs that were lost because the pool broke."""
+    lost = []
+    workers = min(len(waiting), os.cpu_count() or 1)
+    with ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), _start_worker, (done,)
+    ) as pool:
+        futures = {pool.submit(_one, config): config for config in waiting}
+        for future in _as_they_finish(futures, lambda: _show(bar, done.value)):
+            try:
+                future.result()
+            except FedbenchError as error:
+                failures[futures[future]] = str(error)
+            except BrokenProcessPool:
+                lost.append(futures[future])
+    return lost
+
+
+def _as_they_finish(
+    futures: Mapping[Future[None], RunConfig], tick: Callable[[], None]
+) -> Sequence[Future[None]]:
+    pending = set(futures)
+    while pending:
+        _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        tick()
+    return list(futures)
+
+
+def _show(bar: Any, value: float) -> None:
+    bar.update(value - bar.n)
+
+
+_done: Any = None  #: in a worker: the grid's shared count of finished runs
+
+
+def _start_worker(done: Any) -> None:
+    global _done
+    _done = done
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _one(config: RunConfig) -> None:
+    from fedbench.running import run
+
+    reported = 0.0
+
+    def report(share: float) -> None:
+        nonlocal reported
+        with _done.get_lock():
+            _done.value += share - reported
+        reported = share
+
+    try:
+        run(config, report)
+    except FedbenchError:
+        raise
+    except Exception as error:
+        path = store.folder(config.id) / "error.txt"
+        write_bytes(path, traceback.format_exc().encode())
+        raise FedbenchError(
+            f"run {config.id} met a defect of fedbench ({type(error).__name__}: {error}); "
+            f"please report it with {path}."
+        ) from None
+    finally:
+        report(1.0)

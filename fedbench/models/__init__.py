@@ -1,0 +1,1 @@
+"""Backbones, methods and the tensors that travel."""

@@ -1,0 +1,142 @@
+"""Backbones: built-in, from a local directory, or from the Hugging Face hub.
+
+Only safetensors are loaded and no code that comes with a model is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fedbench.errors import FedbenchError
+from fedbench.files import read_json
+from fedbench.paths import shipped
+
+BUILT_IN = ("fedbench-llama", "fedbench-qwen2")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_FILES = ("*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt")
+
+
+@lru_cache
+def locate(name: str) -> Path:
+    """Folder that holds the backbone: ``name`` is built-in, a directory, or ``hub/id[@revision]``.
+
+    Raises:
+        FedbenchError: there is no such backbone, or it cannot be used; says why and what to do.
+    """
+    if name in BUILT_IN:
+        return _checked(shipped(f"backbones/{name}"))
+    if Path(name).is_dir():
+        return _checked(Path(name).resolve())
+    if name.count("/") != 1 or name.startswith((".", "/")):
+        raise FedbenchError(
+            f"There is no backbone {name!r}: give a built-in one ({', '.join(BUILT_IN)}), "
+            "a directory that exists, or a Hugging Face id such as Qwen/Qwen2.5-0.5B."
+        )
+    return _checked(_from_hub(name))
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(
+            snapshot_download(repository, revision=revision or None, allow_patterns=list(_FILES))
+        )
+    except Exception as error:  # the hub client raises a dozen unrelated types when offline
+        raise FedbenchError(
+            f"The backbone {name} could not be had from the Hugging Face hub "
+            f"({type(error).__name__}): go online or log in, or pass a local directory instead."
+        ) from None
+
+
+def _checked(directory: Path) -> Path:
+    if not (directory / "config.json").exists():
+        raise FedbenchError(f"{directory} has no config.json: it is not a Hugging Face model.")
+    if any(directory.glob("*.safetensors")):
+        return directory
+    pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
+    if pickles:
+        raise FedbenchError(
+            f"{directory} holds its weights as a pickle ({pickles[0]}), which is never loaded: "
+            "convert it with save_pretrained(..., safe_serialization=True)."
+        )
+    raise FedbenchError(f"{directory} has no weights: a *.safetensors file is needed.")
+
+
+@lru_cache
+def digest(name: str) -> str:
+    """SHA-256 over names and contents of configuration, tokenizer and weights."""
+    directory = locate(name)
+    total = hashlib.sha256()
+    for path in sorted(p for pattern in _FILES for p in directory.glob(pattern)):
+        with path.open("rb") as handle:
+            total.update(
+                f"{path.name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}".encode()
+            )
+    return total.hexdigest()
+
+
+def model_type(name: str) -> str:
+    """Architecture as ``config.json`` names it, for example ``llama``."""
+    return str(read_json(locate(name) / "config.json")["model_type"])
+
+
+def load_tokenizer(name: str) -> Any:
+    """The backbone's fast tokenizer, exactly as stored.
+
+    ``AutoTokenizer`` replaces the normaliser of a stored generic tokenizer by the one it expects
+    for the architecture, so the class that the tokenizer's own file names is honoured first.
+    """
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    directory = locate(name)
+    settings = directory / "tokenizer_config.json"
+    stored = read_json(settings).get("tokenizer_class") if settings.exists() else None
+    generic = stored == "PreTrainedTokenizerFast"
+    loader: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
+    tokenizer = loader.from_pretrained(directory)
+    if tokenizer.eos_token_id is None:
+        raise FedbenchError(f"The tokenizer in {directory} has no eos_token: name one.")
+    return tokenizer
+
+
+def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
+    """The frozen backbone in evaluation mode.
+
+    Args:
+        name: see :func:`locate`.
+        dtype: ``float32`` or ``bfloat16``, of everything that is not quantised.
+        device: ``cpu`` or ``cuda``.
+        compute: ``plain``, ``nf4`` or ``nf4-dequantised``.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from fedbench.models.quantise import COMPUTES
+
+    _quiet()
+    kind = COMPUTES[compute]
+    model = AutoModelForCausalLM.from_pretrained(
+        locate(name),
+        dtype=getattr(torch, dtype),
+        device_map=None if device == "cpu" else device,
+        use_safetensors=True,
+        trust_remote_code=False,
+        quantization_config=kind.loading(getattr(torch, dtype)),
+    )
+    model.requires_grad_(False)
+    return kind.finish(model).eval()
+
+
+def _quiet() -> None:
+    """Keep libraries from drawing bars and warnings that a reader can do nothing about."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    # It looks for an optional kernel at import and falls back to the one it ships.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

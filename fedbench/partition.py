@@ -1,0 +1,239 @@
+"""Who holds what: examples dealt to sites, whole groups together, every split alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedbench.config import PartitionConfig
+from fedbench.errors import FedbenchError
+from fedbench.hashing import sha256_json
+from fedbench.streams import generator
+from fedbench.tasks.task import SPLITS, Example, Split
+
+POOLED = "all"  #: the one site of a pooled partition
+
+Holding = Mapping[Split, tuple[str, ...]]
+Shares = Mapping[str, Sequence[float]]  #: stratum -> share of every site, adding up to 1
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The ids of the examples that each site holds, per split."""
+
+    label: str  #: for tables, such as ``dirichlet-0.3``
+    sites: Mapping[str, Holding]
+    too_small: tuple[str, ...]  #: sites under the minimum: reported, but not trained
+
+    @property
+    def digest(self) -> str:
+        """Hash of who holds what."""
+        return sha256_json([self.label, _plain(self.sites), list(self.too_small)])
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """Sites that take part in training, in order."""
+        return tuple(site for site in self.sites if site not in self.too_small)
+
+    def to_json(self) -> dict[str, Any]:
+        """A plain value, with its hash."""
+        return {
+            "label": self.label,
+            "sites": _plain(self.sites),
+            "too_small": list(self.too_small),
+            "digest": self.digest,
+        }
+
+
+class Cell(NamedTuple):
+    """One cell of a heat map: how many examples of a topic a site holds in a split."""
+
+    site: str
+    split: Split
+    topic: str
+    examples: int
+
+
+class _Group(NamedTuple):
+    """Examples that stay together; its least id stands for it."""
+
+    key: str
+    split: Split
+    stratum: str
+    ids: tuple[str, ...]
+
+
+def make_partition(examples: Sequence[Example], config: PartitionConfig, seed: int) -> Partition:
+    """Deal ``examples`` to sites, the same way for any order in which they come.
+
+    Shares are drawn once per topic (or natural owner) and hold for training, validation and
+    test alike, so a site is judged on what it knows.
+
+    Raises:
+        FedbenchError: a natural partition of examples that name no owner.
+    """
+    groups = _groups(examples, "attribute" if config.kind == "natural" else "topic")
+    shares = KINDS[config.kind](groups, config, seed)
+    names = _site_names(config.sites)
+    held: dict[str, dict[Split, list[str]]] = {name: {s: [] for s in SPLITS} for name in names}
+    for (stratum, split), members in _by_stratum(groups).items():
+        dealt = _deal(members, shares[stratum], generator("deal", seed, stratum, split))
+        for name, ids in zip(names, dealt, strict=True):
+            held[name][split].extend(ids)
+    sites = {n: {s: tuple(sorted(ids)) for s, ids in by.items()} for n, by in held.items()}
+    too_small = tuple(name for name in names if len(sites[name]["train"]) < config.minimum)
+    return Partition(config.label, sites, too_small)
+
+
+def from_json(value: Mapping[str, Any]) -> Partition:
+    """Read back what :meth:`Partition.to_json` gave.
+
+    Raises:
+        FedbenchError: the content is not a partition, or does not fit its hash.
+    """
+    try:
+        sites = {
+            site: {split: tuple(by_split[split]) for split in SPLITS}
+            for site, by_split in value["sites"].items()
+        }
+        partition = Partition(value["label"], sites, tuple(value["too_small"]))
+        intact = partition.digest == value["digest"]
+    except (KeyError, TypeError, AttributeError):
+        intact = False
+    if not intact:
+        raise FedbenchError(
+            "A saved partition does not fit its own hash: the file was changed or damaged; "
+            "remove it and start again."
+        )
+    return partition
+
+
+def pooled(partition: Partition) -> Partition:
+    """One site that holds everything: the partition of the centralized setting."""
+    everything = {
+        split: tuple(sorted(i for held in partition.sites.values() for i in held[split]))
+        for split in SPLITS
+    }
+    return Partition("pooled", {POOLED: everything}, ())
+
+
+def single(partition: Partition, site: str) -> Partition:
+    """One site alone: a partition of the local setting.
+
+    Raises:
+        FedbenchError: there is no such site.
+    """
+    if site not in partition.sites:
+        raise FedbenchError(f"There is no site {site!r}: use one of {', '.join(partition.sites)}.")
+    return Partition(f"{partition.label}/{site}", {site: partition.sites[site]}, ())
+
+
+def composition(partition: Partition, examples: Iterable[Example]) -> list[Cell]:
+    """Topics per site and split, zeros included: the cells of a heat map."""
+    topic = {example.id: example.topic for example in examples}
+    topics = sorted(set(topic.values()))
+    return [
+        Cell(site, split, name, counted[name])
+        for site, held in partition.sites.items()
+        for split in SPLITS
+        for counted in [Counter(topic[i] for i in held[split])]
+        for name in topics
+    ]
+
+
+def _iid(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Shares:
+    return {stratum: [1 / config.sites] * config.sites for stratum in _strata(groups)}
+
+
+def _dirichlet(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Shares:
+    return {stratum: _draw(config, seed, stratum) for stratum in _strata(groups)}
+
+
+def _quantity(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Shares:
+    sizes = _draw(config, seed, "")
+    return dict.fromkeys(_strata(groups), sizes)
+
+
+def _natural(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Shares:
+    """Owners to sites, largest first to the least loaded; too few owners: the largest are cut."""
+    if any(not group.stratum for group in groups):
+        raise FedbenchError(
+            "This task names no natural owner for its examples: use a partition of kind iid, "
+            "dirichlet or quantity, or name an attribute in the task's file."
+        )
+    sizes = Counter(group.stratum for group in groups for _ in group.ids)
+    pieces = Counter(dict.fromkeys(sizes, 1))
+    while pieces.total() < config.sites:
+        pieces[max(sorted(sizes), key=lambda owner: sizes[owner] / pieces[owner])] += 1
+    shares = {owner: [0.0] * config.sites for owner in sizes}
+    load = [0.0] * config.sites
+    for owner in sorted(sizes, key=lambda owner: (-sizes[owner] / pieces[owner], owner)):
+        for _ in range(pieces[owner]):
+            site = load.index(min(load))
+            load[site] += sizes[owner] / pieces[owner]
+            shares[owner][site] += 1 / pieces[owner]
+    return shares
+
+
+KINDS: Mapping[str, Callable[[Sequence[_Group], PartitionConfig, int], Shares]] = {
+    "iid": _iid,
+    "dirichlet": _dirichlet,
+    "quantity": _quantity,
+    "natural": _natural,
+}
+
+
+def _draw(config: PartitionConfig, seed: int, stratum: str) -> Sequence[float]:
+    assert config.alpha is not None  # PartitionConfig has checked it
+    drawn = generator("shares", seed, stratum).dirichlet([config.alpha] * config.sites)
+    return [float(share) for share in drawn]
+
+
+def _deal(
+    members: Sequence[_Group], shares: Sequence[float], random: np.random.Generator
+) -> list[list[str]]:
+    """Cut a shuffled stratum by shares; a random offset makes the rounding fair to every site."""
+    order = random.permutation(len(members))
+    edges = np.cumsum(shares)
+    cuts = np.floor(edges / edges[-1] * len(members) + random.random()).astype(int)
+    cuts[-1] = len(members)
+    bounds = [0, *(int(cut) for cut in np.minimum(cuts, len(members)))]
+    return [
+        [i for index in order[start:stop] for i in members[index].ids]
+        for start, stop in pairwise(bounds)
+    ]
+
+
+def _groups(examples: Iterable[Example], stratum: str) -> list[_Group]:
+    members: dict[tuple[str, Split], list[Example]] = {}
+    for example in sorted(examples, key=lambda example: example.id):
+        members.setdefault((example.group, example.split), []).append(example)
+    return [
+        _Group(key, split, getattr(found[0], stratum), tuple(example.id for example in found))
+        for (key, split), found in sorted(members.items())
+    ]
+
+
+def _by_stratum(groups: Iterable[_Group]) -> dict[tuple[str, Split], list[_Group]]:
+    strata: dict[tuple[str, Split], list[_Group]] = {}
+    for group in groups:
+        strata.setdefault((group.stratum, group.split), []).append(group)
+    return strata
+
+
+def _strata(groups: Iterable[_Group]) -> list[str]:
+    return sorted({group.stratum for group in groups})
+
+
+def _site_names(count: int) -> list[str]:
+    width = max(2, len(str(count - 1)))
+    return [f"site-{number:0{width}d}" for number in range(count)]
+
+
+def _plain(sites: Mapping[str, Holding]) -> dict[str, dict[str, list[str]]]:
+    return {site: {split: list(held[split]) for split in SPLITS} for site, held in sites.items()}

@@ -1,0 +1,33 @@
+"""Where things are: what ships with the package, and where a user's runs go."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fedbench.errors import FedbenchError
+
+PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = PACKAGE.parent
+
+
+def home() -> Path:
+    """Folder of everything that is computed: ``$FEDBENCH_HOME``, else ``build``."""
+    return Path(os.environ.get("FEDBENCH_HOME", "build"))
+
+
+def shipped(name: str) -> Path:
+    """Path of a file or folder of ``data/`` that the project ships.
+
+    A wheel carries them inside the package, a checkout beside it.
+
+    Raises:
+        FedbenchError: neither place has it.
+    """
+    for root in (PACKAGE / "_data", CHECKOUT / "data"):
+        if (root / name).exists():
+            return root / name
+    raise FedbenchError(
+        f"data/{name} is missing from this installation: "
+        "restore it with git checkout, or install fedbench again."
+    )

@@ -1,0 +1,175 @@
+"""Profiles: a named grid of runs and its budget, as YAML in ``fedbench/profiles/``."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from fedbench.config import (
+    SETTINGS,
+    PartitionConfig,
+    RunConfig,
+    Setting,
+    describe,
+    parse_config,
+)
+from fedbench.errors import FedbenchError
+from fedbench.files import read_json
+from fedbench.paths import PACKAGE, shipped
+from fedbench.resolving import resolve
+
+TUNING = "tuning.json"
+_FOLDER = PACKAGE / "profiles"
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class GridSpec(_Frozen):
+    """A block of the grid: every combination of its lists, in every setting."""
+
+    tasks: tuple[str, ...]
+    backbones: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    common: Mapping[str, Any] = {}
+
+
+class TuningSpec(_Frozen):
+    """The search that every setting and method gets alike."""
+
+    seeds: tuple[int, ...]  #: never reported
+    learning_rates: tuple[float, ...]
+    passes: tuple[float, ...]
+    extensions: int = 1  #: how often a winning edge moves the grid outward
+    common: Mapping[str, Any] = {}
+
+
+class ProfileSpec(_Frozen):
+    """A profile as its file holds it."""
+
+    title: str
+    minutes: float  #: expected on two cores
+    partitions: tuple[PartitionConfig, ...]
+    common: Mapping[str, Any] = {}
+    grid: tuple[GridSpec, ...]
+    tuning: TuningSpec | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A profile with all its runs spelt out."""
+
+    name: str
+    title: str
+    minutes: float
+    runs: tuple[RunConfig, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is tuned together: one backbone and method on one task."""
+
+    task: str
+    backbone: str
+    method: str
+
+    @property
+    def key(self) -> str:
+        """Name in ``tuning.json``."""
+        return f"{self.task} {self.backbone} {self.method}"
+
+
+def names() -> list[str]:
+    """All profiles."""
+    return sorted(path.stem for path in _FOLDER.glob("*.yml"))
+
+
+@lru_cache
+def read_spec(name: str) -> ProfileSpec:
+    """The profile's file, validated.
+
+    Raises:
+        FedbenchError: no such profile, or all problems of its file in one message.
+    """
+    path = _FOLDER / f"{name}.yml"
+    if not path.exists():
+        raise FedbenchError(f"There is no profile {name!r}: use one of {', '.join(names())}.")
+    try:
+        return ProfileSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        raise FedbenchError(f"{path.name}: {describe(error, ProfileSpec)}") from None
+
+
+def load(name: str) -> Profile:
+    """The profile with its tuned values filled in and every run resolved.
+
+    Raises:
+        FedbenchError: unknown profile, a bad file, or values that were never tuned.
+    """
+    spec = read_spec(name)
+    tuned = tuned_values(name) if spec.tuning else None
+    runs = dict.fromkeys(
+        config for cell, grid in cells(spec) for config in _runs(spec, grid, cell, tuned)
+    )
+    return Profile(name, spec.title, spec.minutes, tuple(runs))
+
+
+def cells(spec: ProfileSpec) -> Iterator[tuple[Cell, GridSpec]]:
+    """Every cell of the grid with the block it stands in."""
+    for grid in spec.grid:
+        for task, backbone, method in itertools.product(grid.tasks, grid.backbones, grid.methods):
+            yield Cell(task, backbone, method), grid
+
+
+def settings_of(
+    spec: ProfileSpec, seeds: tuple[int, ...]
+) -> Iterator[tuple[Setting, PartitionConfig, int]]:
+    """Settings with partition and seed; what a setting does not depend on is not repeated."""
+    for setting in SETTINGS:
+        partitions = spec.partitions if setting in ("local", "federated") else spec.partitions[:1]
+        for partition in partitions:
+            for seed in seeds[:1] if setting == "base" else seeds:
+                yield setting, partition, seed
+
+
+def tuned_values(name: str) -> Mapping[str, Any]:
+    """The profile's part of ``data/tuning.json``: by cell, passes and learning rates."""
+    values: Mapping[str, Any] = read_json(shipped(TUNING)).get(name, {})
+    return values
+
+
+def _runs(
+    spec: ProfileSpec, grid: GridSpec, cell: Cell, tuned: Mapping[str, Any] | None
+) -> Iterator[RunConfig]:
+    for setting, partition, seed in settings_of(spec, grid.seeds):
+        values = {
+            **spec.common,
+            **grid.common,
+            **_tuned(tuned, cell, setting),
+            "task": cell.task,
+            "backbone": cell.backbone,
+            "method": cell.method,
+            "setting": setting,
+            "seed": seed,
+            "partition": partition.model_dump(),
+        }
+        yield resolve(parse_config(values))
+
+
+def _tuned(tuned: Mapping[str, Any] | None, cell: Cell, setting: Setting) -> dict[str, Any]:
+    if tuned is None or setting == "base":
+        return {}
+    if cell.key not in tuned:
+        raise FedbenchError(
+            f"data/{TUNING} has no values for {cell.key}: run make tune with this profile first."
+        )
+    found = tuned[cell.key]
+    return {"passes": found["passes"], "learning_rate": found["learning_rate"][setting]}

@@ -1,0 +1,124 @@
+"""Where a result came from: code, data, versions, machine."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fedbench.paths import CHECKOUT, PACKAGE
+
+#: Libraries whose version can change a number.
+LIBRARIES = (
+    "torch", "transformers", "tokenizers", "peft", "bitsandbytes", "accelerate", "datasets",
+    "safetensors", "numpy", "scipy", "pandas", "pyarrow",
+)  # fmt: skip
+
+#: Modules that keep, name and explain results but have no part in them.
+_BESIDE = frozenset(
+    f"fedbench.{name}"
+    for name in ("store", "files", "paths", "errors", "provenance", "freshness", "resolving")
+) | {"fedbench"}
+
+
+def provenance(root_module: str) -> dict[str, Any]:
+    """Commit, code fingerprint, versions, machine and command, as plain values."""
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--", "fedbench")),
+        "code": fingerprint(root_module),
+        "versions": {name: _version(name) for name in LIBRARIES} | {"python": _python()},
+        "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
+        "command": " ".join(["python -m fedbench", *sys.argv[1:]]),
+    }
+
+
+@lru_cache
+def fingerprint(root_module: str) -> str:
+    """Hash of the code that a result depends on: the module and all of ours that it imports.
+
+    Comments, docstrings and layout do not count; the rest of the package does not either.
+    """
+    modules = sorted(_closure(root_module))
+    parts = [f"{name}\n{_meaning(path)}" for name in modules for path in [_source(name)] if path]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _closure(root: str) -> set[str]:
+    """``root`` and every module of the package that it imports, directly or not."""
+    found: set[str] = set()
+    waiting = [root]
+    while waiting:
+        name = waiting.pop()
+        path = _source(name)
+        if name in found or name in _BESIDE or path is None:
+            continue
+        found.add(name)
+        waiting += _imports(ast.parse(path.read_text(encoding="utf-8")))
+    return found
+
+
+def _imports(tree: ast.AST) -> Iterable[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fedbench"):
+            yield str(node.module)
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.startswith("fedbench"))
+
+
+def _source(module: str) -> Path | None:
+    path = PACKAGE.joinpath(*module.split(".")[1:])
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.exists()), None)
+
+
+def _meaning(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and _is_text(body[0]):
+            body[0] = ast.Pass()
+    return ast.dump(tree)
+
+
+def _is_text(node: Any) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _python() -> str:
+    return platform.python_version()
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown processor"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else "unknown processor"

@@ -1,0 +1,79 @@
+"""From what a user wrote to the one canonical configuration that a run's id is the hash of."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from fedbench.config import PartitionConfig, RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.models.backbones import locate
+from fedbench.models.methods import METHODS
+from fedbench.rules import RULES
+from fedbench.tasks import load_task
+from fedbench.wire.codecs import CODECS
+
+
+def resolve(config: RunConfig) -> RunConfig:
+    """Fill in what was left open, and give equivalent configurations the same form.
+
+    The base and centralized settings have one site, so they do not depend on a partition.
+
+    Raises:
+        FedbenchError: all names that are not registered and all combinations without a meaning,
+            in one message.
+    """
+    problems = [*_unknown(config)]
+    if config.method in METHODS:
+        problems += _impossible(config)
+    if problems:
+        raise FedbenchError(f"The configuration cannot be used: {'; '.join(problems)}.")
+    return _canonical(config)
+
+
+def check_sources(config: RunConfig) -> None:
+    """Make sure that task and backbone can be loaded, before any work is done.
+
+    Raises:
+        FedbenchError: one message with what is wrong with either.
+    """
+    problems = []
+    for check, name in ((load_task, config.task), (locate, config.backbone)):
+        try:
+            check(name)
+        except FedbenchError as error:
+            problems.append(str(error))
+    if problems:
+        raise FedbenchError(" ".join(problems))
+
+
+def _canonical(config: RunConfig) -> RunConfig:
+    filled: dict[str, Any] = {"compute": config.compute or METHODS[config.method].computes[0]}
+    if config.setting in ("base", "centralized"):
+        filled |= {"partition": PartitionConfig(kind="iid", sites=1), "participation": 1.0}
+    return config.model_copy(update=filled)
+
+
+def _unknown(config: RunConfig) -> Iterable[str]:
+    registries: dict[str, Mapping[str, object]] = {
+        "method": METHODS,
+        "rule": RULES,
+        "codec": CODECS,
+    }
+    for field, registry in registries.items():
+        given = getattr(config, field)
+        if given not in registry:
+            near = difflib.get_close_matches(given, registry, n=1)
+            hint = f", did you mean {near[0]}?" if near else ""
+            yield f"{field} = {given!r} is not known{hint} (allowed: {', '.join(registry)})"
+
+
+def _impossible(config: RunConfig) -> list[str]:
+    allowed = METHODS[config.method].computes
+    if config.compute is None or config.compute in allowed:
+        return []
+    return [
+        f"compute = {config.compute!r} has no meaning for method {config.method} "
+        f"(allowed: {', '.join(allowed)})"
+    ]

@@ -1,0 +1,137 @@
+"""What a site does with one payload: ``handle(context, payload) -> payload``.
+
+Nothing else of a site is ever called, in process or over a network: what a payload does not
+say, a site does not know, and what a reply does not say never leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from fedbench.config import RunConfig
+from fedbench.evaluate import Question, gold_loss, predict, score
+from fedbench.files import write_bytes
+from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
+from fedbench.rules import RULES
+from fedbench.rules.rule import Message, State
+from fedbench.seeding import seeded
+from fedbench.streams import seed_of
+from fedbench.tokens import Answered
+from fedbench.train import batches_of_turn, examples_of_turn, train
+from fedbench.wire import decode, encode
+
+Header = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class SiteContext:
+    """What one site holds: its examples, its copy of the model, a folder for its state."""
+
+    site: str
+    config: RunConfig
+    model: nn.Module  #: sites of one process share it; every payload overwrites what is trained
+    training: Sequence[Answered]
+    validation: Sequence[Question]
+    validation_gold: Sequence[int]
+    folder: Path  #: where versions of the site's private state are kept
+
+
+def handle(context: SiteContext, payload: bytes) -> bytes:
+    """Do what a payload asks for and return the reply.
+
+    Raises:
+        BadPayload: the payload cannot be read.
+    """
+    header, tensors = decode(payload)
+    return _TASKS[header["kind"]](context, header, tensors)
+
+
+def _train(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
+    """Train from the broadcast adapter on this turn's examples; reply with the contribution."""
+    config, rule = context.config, RULES[context.config.rule]
+    message = _message(tensors)
+    state = _load_state(context, header["accepted"])
+    load_tensors(context.model, message.adapter)
+    key = (config.seed, context.site)
+    quota = len(context.training) * header["local_passes"]
+    chosen = examples_of_turn(len(context.training), quota, header["turn"], *key)
+    lengths = [len(answered.tokens) for answered in context.training]
+    batches = batches_of_turn(lengths, chosen, config.batch_size, *key, header["turn"])
+    with seeded(seed_of("dropout", config.seed, header["round"], context.site)):
+        report = train(
+            context.model,
+            [[context.training[i] for i in batch] for batch in batches],
+            config,
+            tuple(header["progress"]),
+            rule.local(message, state),
+        )
+    trained = trained_tensors(context.model)
+    contribution, new_state = rule.upload(message, trained, state, len(context.training))
+    _save_state(context, header["round"], new_state)
+    reply = {
+        "kind": "update",
+        "site": context.site,
+        "round": header["round"],
+        "weight": contribution.weight,
+        "steps": report.steps,
+        "examples": report.examples,
+        "tokens": report.tokens,
+        "loss": report.loss,
+    }
+    return encode(reply, contribution.tensors, config.codec)
+
+
+def _validate(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
+    """Score the broadcast adapter on the site's own validation items; reply with sums only."""
+    load_tensors(context.model, _message(tensors).adapter)
+    scores = score(context.model, context.validation, context.config.device)
+    gold = list(context.validation_gold)
+    reply = {
+        "kind": "score",
+        "site": context.site,
+        "n": len(gold),
+        "correct": int((predict(scores) == gold).sum()),
+        "loss": gold_loss(scores, gold) * len(gold) if gold else 0.0,
+    }
+    return encode(reply, {})
+
+
+_TASKS: dict[str, Callable[[SiteContext, Header, Tensors], bytes]] = {
+    "train": _train,
+    "validate": _validate,
+}
+
+
+def message_payload(header: Header, message: Message, codec: str) -> bytes:
+    """Serialise a rule's message; the inverse is done by :func:`handle`."""
+    tensors = {f"adapter/{name}": tensor for name, tensor in message.adapter.items()}
+    tensors |= {f"extra/{name}": tensor for name, tensor in message.extra.items()}
+    return encode(header, tensors, codec)
+
+
+def _message(tensors: Tensors) -> Message:
+    parts: dict[str, State] = {"adapter": {}, "extra": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        parts[part][rest] = tensor
+    return Message(**parts)
+
+
+def _version(context: SiteContext, round_: int) -> Path:
+    return context.folder / context.site / f"{round_:05d}.state"
+
+
+def _load_state(context: SiteContext, accepted: int) -> State:
+    """The state that went with the last upload the server accepted; newer ones do not count."""
+    path = _version(context, accepted)
+    return decode(path.read_bytes())[1] if accepted >= 0 and path.exists() else {}
+
+
+def _save_state(context: SiteContext, round_: int, state: State) -> None:
+    if state:
+        write_bytes(_version(context, round_), encode({}, state))

@@ -1,0 +1,221 @@
+"""Finished runs on disk: written once, checked by hash, read without torch.
+
+A run is a folder named by its id. ``manifest.json`` is written last and holds the SHA-256 of
+every other file: a folder without it is unfinished work that its run resumes. Runs that the
+repository keeps (scores and configuration, never text of a dataset) are two files per profile
+under ``data/recorded/``: they are read like any other run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedbench.config import RunConfig, parse_config
+from fedbench.errors import FedbenchError
+from fedbench.files import read_json, write_bytes, write_json
+from fedbench.paths import home, shipped
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MANIFEST = "manifest.json"
+RECORD = "run.json"
+ITEMS = "items.parquet"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: what was asked, what came out, and how it was made."""
+
+    config: RunConfig
+    metrics: Mapping[str, Any]
+    rounds: Sequence[Mapping[str, Any]]  #: one record per round and federation
+    sites: Sequence[Mapping[str, Any]]  #: size and topics of every site
+    provenance: Mapping[str, Any]
+    source: Path = field(repr=False)  #: the run's folder, or the profile's recorded folder
+    recorded: bool = False
+
+    @property
+    def id(self) -> str:
+        """Hash of the configuration."""
+        return self.config.id
+
+    @property
+    def items(self) -> pd.DataFrame:
+        """One row per test item and adapter.
+
+        Columns: ``adapter`` (``global`` or a site), ``item``, ``cluster``, ``site`` (holder of
+        the item), ``choices`` (how many), ``gold``, ``prediction``, ``blind``, ``majority``
+        (indices of choices), ``generated`` (index, -1 for invalid output, null if not asked)
+        and ``scores`` (log-likelihood per choice).
+        """
+        return _recorded_items(self.source, self.id) if self.recorded else _read_items(self.source)
+
+    @property
+    def adapters(self) -> dict[str, Path]:
+        """Trained tensors by name: ``global``, or one per site where sites trained alone."""
+        return {
+            path.stem: path for path in sorted((self.source / "adapters").glob("*.safetensors"))
+        }
+
+    @property
+    def adapter(self) -> Path:
+        """The safetensors file of the shared adapter.
+
+        Raises:
+            FedbenchError: this run has none (``base``), several (``local``), or they were not kept.
+        """
+        if "global" not in self.adapters:
+            has = ", ".join(self.adapters) or "none"
+            raise FedbenchError(f"Run {self.id} has no shared adapter (it has: {has}).")
+        return self.adapters["global"]
+
+
+def folder(run_id: str) -> Path:
+    """Where the run with this id is, or will be."""
+    return home() / "runs" / run_id
+
+
+def save(
+    directory: Path,
+    config: RunConfig,
+    metrics: Mapping[str, Any],
+    rounds: Sequence[Mapping[str, Any]],
+    sites: Sequence[Mapping[str, Any]],
+    provenance: Mapping[str, Any],
+    items: pd.DataFrame,
+) -> Run:
+    """Write a finished run; the manifest, last, makes it count."""
+    buffer = io.BytesIO()
+    items.to_parquet(buffer, index=False, compression="zstd")
+    write_bytes(directory / ITEMS, buffer.getvalue())
+    finished = Run(config, metrics, rounds, sites, provenance, directory)
+    write_json(directory / RECORD, _as_record(finished))
+    write_json(directory / MANIFEST, {"files": _hashes(directory)})
+    return finished
+
+
+def discard(run_id: str) -> None:
+    """Forget a finished run of one's own, for example because its code has moved since."""
+    (folder(run_id) / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(folder(run_id) / "adapters", ignore_errors=True)
+
+
+def load(run_id: str) -> Run:
+    """The finished run with this id, own or recorded.
+
+    Raises:
+        FedbenchError: there is none, or one of its files is not what was written.
+    """
+    directory = folder(run_id)
+    if (directory / MANIFEST).exists():
+        _verify(directory)
+        return _run(read_json(directory / RECORD), directory)
+    for recorded in _recorded_folders():
+        if run_id in _recorded_runs(recorded):
+            return _run(_recorded_runs(recorded)[run_id], recorded, recorded=True)
+    raise FedbenchError(
+        f"There is no finished run {run_id}: list them with python -m fedbench list."
+    )
+
+
+def exists(run_id: str) -> bool:
+    """Whether a finished run with this id can be loaded."""
+    if (folder(run_id) / MANIFEST).exists():
+        return True
+    return any(run_id in _recorded_runs(recorded) for recorded in _recorded_folders())
+
+
+def finished() -> Iterator[Run]:
+    """All finished runs, own ones first, in the order of their ids."""
+    own = {path.parent.name for path in (home() / "runs").glob(f"*/{MANIFEST}")}
+    kept = {run_id for recorded in _recorded_folders() for run_id in _recorded_runs(recorded)}
+    yield from (load(run_id) for run_id in sorted(own))
+    yield from (load(run_id) for run_id in sorted(kept - own))
+
+
+def record(runs: Sequence[Run], directory: Path) -> None:
+    """Keep ``runs`` as two files under ``directory``: all but adapters and example ids."""
+    import pandas as pd
+
+    lines = [json.dumps(_as_record(run), sort_keys=True) for run in runs]
+    items = pd.concat([run.items.assign(run=run.id) for run in runs], ignore_index=True)
+    items["scores"] = items["scores"].map(lambda scores: [round(float(s), 4) for s in scores])
+    buffer = io.BytesIO()
+    items.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
+    write_bytes(directory / ITEMS, buffer.getvalue())
+    write_bytes(directory / "runs.jsonl", ("\n".join(lines) + "\n").encode())
+
+
+def _as_record(run: Run) -> dict[str, Any]:
+    return {
+        "config": run.config.model_dump(mode="json"),
+        "metrics": dict(run.metrics),
+        "rounds": list(run.rounds),
+        "sites": list(run.sites),
+        "provenance": dict(run.provenance),
+    }
+
+
+def _run(record: Mapping[str, Any], source: Path, recorded: bool = False) -> Run:
+    fields = {key: record[key] for key in ("metrics", "rounds", "sites", "provenance")}
+    return Run(config=parse_config(record["config"]), source=source, recorded=recorded, **fields)
+
+
+def _hashes(directory: Path) -> dict[str, str]:
+    paths = [directory / ITEMS, directory / RECORD, *sorted(directory.glob("adapters/*"))]
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in paths
+    }
+
+
+def _verify(directory: Path) -> None:
+    expected = read_json(directory / MANIFEST)["files"]
+    found = _hashes(directory) if (directory / ITEMS).exists() else {}
+    for name, digest in expected.items():
+        if found.get(name) != digest:
+            raise FedbenchError(
+                f"{directory / name} is not the file that was written: "
+                f"remove the folder {directory} and run again."
+            )
+
+
+def _read_items(directory: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_parquet(directory / ITEMS)
+
+
+def _recorded_folders() -> list[Path]:
+    try:
+        return sorted(path.parent for path in shipped("recorded").glob("*/runs.jsonl"))
+    except FedbenchError:
+        return []
+
+
+@lru_cache
+def _recorded_runs(directory: Path) -> dict[str, dict[str, Any]]:
+    lines = (directory / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+    records = [json.loads(line) for line in lines]
+    return {parse_config(record["config"]).id: record for record in records}
+
+
+@lru_cache
+def _all_recorded_items(directory: Path) -> dict[str, pd.DataFrame]:
+    import pandas as pd
+
+    items = pd.read_parquet(directory / ITEMS)
+    return {str(run_id): part for run_id, part in items.groupby("run")}
+
+
+def _recorded_items(directory: Path, run_id: str) -> pd.DataFrame:
+    return _all_recorded_items(directory)[run_id].drop(columns="run").reset_index(drop=True)

@@ -1,0 +1,124 @@
+"""From trained adapters to a run's record: one row per test item, and the metrics over them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import nn
+
+from fedbench.config import RunConfig
+from fedbench.evaluate import generate, predict, questions, score
+from fedbench.hashing import sha256_text, short
+from fedbench.metrics import accuracy, macro_f1
+from fedbench.models.tensors import Tensors, load_tensors
+from fedbench.partition import Partition
+from fedbench.tasks import Example, Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def score_adapters(
+    config: RunConfig,
+    tokenizer: Any,
+    task: Task,
+    examples: Sequence[Example],
+    partition: Partition,
+    model: nn.Module,
+    adapters: Mapping[str, Tensors],
+) -> pd.DataFrame:
+    """Items of every adapter on the whole test set; see :attr:`fedbench.store.Run.items`."""
+    import pandas as pd
+
+    test = [example for example in examples if example.split == "test"]
+    limits = {"mean": task.length_normalised, "max_tokens": config.max_tokens}
+    seen = questions(tokenizer, test, **limits)  # type: ignore[arg-type]
+    blind = questions(tokenizer, test, **limits, blind=True)  # type: ignore[arg-type]
+    fixed = _fixed_columns(test, partition, majority(examples))
+    frames = []
+    for number, (name, tensors) in enumerate(adapters.items()):
+        load_tensors(model, tensors)
+        scores = score(model, seen, config.device)
+        asked = range(number, min(config.generated, len(test)), len(adapters))
+        written = generate(model, tokenizer, [test[i] for i in asked], config.max_tokens)
+        answers = dict(zip(asked, written, strict=True))
+        frames.append(
+            fixed.assign(
+                adapter=name,
+                prediction=predict(scores),
+                blind=predict(score(model, blind, config.device)),
+                generated=pd.array([answers.get(i) for i in range(len(test))], dtype="Int64"),
+                scores=[row.tolist() for row in scores],
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def majority(examples: Sequence[Example]) -> int:
+    """Index of the choice that is right most often in training; the first of equals."""
+    counts = Counter(example.gold for example in examples if example.split == "train")
+    return min(counts, key=lambda gold: (-counts[gold], gold))
+
+
+def summary(
+    task: Task,
+    examples: Sequence[Example],
+    partition: Partition,
+    items: pd.DataFrame,
+    rounds: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Everything about a run that tables show: what was measured, on what, with how much work."""
+    sizes = Counter(example.split for example in examples)
+    work = ("steps", "examples", "tokens", "bytes_down", "bytes_up", "bytes_validation")
+    return {
+        "task_title": task.title,
+        "domain": task.domain,
+        "synthetic": task.synthetic,
+        "split": task.split,
+        "note": task.note,
+        "scoring": task.scoring,
+        "labels": list(task.labels),
+        "audit": dict(task.audit),
+        "n_train": sizes["train"],
+        "n_validation": sizes["validation"],
+        "n_test": sizes["test"],
+        "sites_too_small": list(partition.too_small),
+        **scores_of(items),
+        **{name: sum(record[name] for record in rounds) for name in work},
+    }
+
+
+def scores_of(items: pd.DataFrame) -> dict[str, Any]:
+    """Accuracy and macro-F1 as means over adapters, and the share of invalid free outputs."""
+    pairs = [
+        (part["gold"].to_numpy(), part["prediction"].to_numpy())
+        for _, part in items.groupby("adapter")
+    ]
+    generated = items["generated"].dropna()
+    return {
+        "accuracy": float(np.mean([accuracy(*pair) for pair in pairs])),
+        "macro_f1": float(np.mean([macro_f1(*pair) for pair in pairs])),
+        "n_generated": len(generated),
+        "invalid_rate": float((generated == -1).mean()) if len(generated) else None,
+    }
+
+
+def _fixed_columns(
+    test: Sequence[Example], partition: Partition, most_frequent: int
+) -> pd.DataFrame:
+    import pandas as pd
+
+    holder = {i: site for site, held in partition.sites.items() for i in held["test"]}
+    return pd.DataFrame(
+        {
+            "item": [example.id for example in test],
+            "cluster": [short(sha256_text(example.cluster)) for example in test],
+            "site": [holder[example.id] for example in test],
+            "choices": [len(example.choices) for example in test],
+            "gold": [example.gold for example in test],
+            "majority": [most_frequent for _ in test],
+        }
+    )

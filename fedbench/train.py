@@ -1,0 +1,150 @@
+"""Local training: which examples a site processes in a round, in which batches, and the steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from fedbench.config import RunConfig
+from fedbench.forward import Batch, collate, supervised_logits
+from fedbench.streams import generator
+from fedbench.tokens import Answered
+
+#: Batches whose examples are sorted by length together: enough to save padding, few enough
+#: that a batch is still nearly a random draw.
+_BUCKET = 8
+
+Gradient = Callable[[nn.Module, Batch], float]
+
+
+@dataclass(frozen=True)
+class LocalObjective:
+    """What a rule adds to plain training; the defaults add nothing."""
+
+    #: extra loss term, a function of the trainable parameters by name
+    penalty: Callable[[Mapping[str, nn.Parameter]], Tensor] | None = None
+    #: added to the gradient of the parameters by name, such as a control variate
+    correction: Mapping[str, Tensor] | None = None
+    #: names of trainable parameters that stay as they were received
+    frozen: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What local training did."""
+
+    steps: int
+    examples: int  #: examples processed, repeats counted
+    tokens: int  #: tokens processed, prompts included, padding not
+    loss: float  #: mean over steps of the answer-token cross entropy, in nats; 0 without steps
+
+
+def plain(model: nn.Module, batch: Batch) -> float:
+    """Accumulate the gradient of the mean answer-token loss; return the loss."""
+    loss = cross_entropy(supervised_logits(model, batch), batch.targets)
+    loss.backward()
+    return loss.item()
+
+
+def examples_of_turn(count: int, quota: float, turn: int, *key: int | str) -> list[int]:
+    """Indices of the examples that a site processes at its ``turn``-th participation.
+
+    A site walks through endless shuffled passes over its ``count`` examples and takes ``quota``
+    of them each turn, so after T turns it has processed floor(T * quota), whatever the rounding.
+    """
+    first, last = math.floor(turn * quota + 1e-9), math.floor((turn + 1) * quota + 1e-9)
+    passes = range(first // count, -(-last // count))
+    order = [i for p in passes for i in generator("batches", *key, p).permutation(count).tolist()]
+    offset = (first // count) * count
+    return order[first - offset : last - offset]
+
+
+def batches_of_turn(
+    lengths: Sequence[int], chosen: Sequence[int], size: int, *key: int | str
+) -> list[list[int]]:
+    """Cut ``chosen`` examples into batches of similar length, in shuffled order."""
+    window = size * _BUCKET
+    batches = [
+        bucket[i : i + size]
+        for start in range(0, len(chosen), window)
+        for bucket in [sorted(chosen[start : start + window], key=lambda i: lengths[i])]
+        for i in range(0, len(bucket), size)
+    ]
+    order = generator("batch-order", *key).permutation(len(batches))
+    return [batches[i] for i in order]
+
+
+def learning_rate(config: RunConfig, progress: float) -> float:
+    """Learning rate when ``progress`` (0 to 1) of the whole run is done: warm-up, then schedule."""
+    if progress < config.warmup:
+        return config.learning_rate * progress / config.warmup
+    if config.schedule == "constant":
+        return config.learning_rate
+    done = (progress - config.warmup) / (1 - config.warmup)
+    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def train(
+    model: nn.Module,
+    batches: Sequence[Sequence[Answered]],
+    config: RunConfig,
+    progress: tuple[float, float],
+    objective: LocalObjective,
+    gradient: Gradient = plain,
+) -> TrainReport:
+    """Train in place with AdamW, whose state starts empty at every call.
+
+    Args:
+        model: with its trainable parameters set to what was received.
+        batches: sequences of each step.
+        config: optimizer settings.
+        progress: share of the whole run done before and after this call, for the schedule.
+        objective: what the federated rule adds.
+        gradient: accumulates a batch's gradient and returns its loss.
+    """
+    named = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad and name not in objective.frozen
+    }
+    optimizer = torch.optim.AdamW(named.values(), lr=0.0, weight_decay=config.weight_decay)
+    before, after = progress
+    losses = []
+    model.train()
+    for step, sequences in enumerate(batches):
+        share = (step + 1) / len(batches)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(config, before + share * (after - before))
+        batch = collate([s.tokens for s in sequences], [s.start for s in sequences], config.device)
+        losses.append(gradient(model, batch))
+        _apply(named, objective)
+        nn.utils.clip_grad_norm_(named.values(), config.gradient_clip)
+        optimizer.step()
+        model.zero_grad(set_to_none=True)
+    model.eval()
+    return _report(batches, losses)
+
+
+def _apply(named: Mapping[str, nn.Parameter], objective: LocalObjective) -> None:
+    if objective.penalty is not None:
+        objective.penalty(named).backward()
+    if objective.correction is not None:
+        for name, parameter in named.items():
+            if parameter.grad is not None:
+                parameter.grad += objective.correction[name]
+
+
+def _report(batches: Iterable[Sequence[Answered]], losses: Sequence[float]) -> TrainReport:
+    sequences = [sequence for batch in batches for sequence in batch]
+    return TrainReport(
+        steps=len(losses),
+        examples=len(sequences),
+        tokens=sum(len(sequence.tokens) - 1 for sequence in sequences),
+        loss=float(np.mean(losses)) if losses else 0.0,
+    )

@@ -1,0 +1,150 @@
+"""Learning rates and passes: the same search for every setting and method, on validation data.
+
+Every setting is judged on the validation data it would really have: a local site on its own, a
+federation on the weighted mean over its sites, the centralized site on the pool. Passes are one
+number per task, backbone and method, so that settings stay at equal passes; learning rates are
+chosen per setting. The seeds used here are never reported, and the test split is not scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedbench.config import TRAINED, RunConfig, Setting, parse_config
+from fedbench.errors import FedbenchError
+from fedbench.files import read_json, write_json
+from fedbench.grid import ensure_runs
+from fedbench.hashing import sha256_json, short
+from fedbench.paths import shipped
+from fedbench.profiles import TUNING, Cell, GridSpec, ProfileSpec, TuningSpec, cells, read_spec
+from fedbench.resolving import resolve
+from fedbench.store import Run
+
+Point = tuple[Setting, float, float]  #: setting, learning rate, passes
+Axes = tuple[Sequence[float], Sequence[float]]  #: learning rates, passes
+Scores = dict[Point, tuple[float, float]]  #: mean validation accuracy, then minus loss
+
+
+def tune(profile: str) -> None:
+    """Search every cell of ``profile`` and write its part of ``data/tuning.json``.
+
+    Raises:
+        FedbenchError: the profile has no tuning section, or a run failed.
+    """
+    spec = read_spec(profile)
+    search = spec.tuning
+    if search is None:
+        raise FedbenchError(f"The profile {profile} has nothing to tune: its values are fixed.")
+    grids = dict(cells(spec))
+    scores: dict[Cell, Scores] = {cell: {} for cell in grids}
+    axes = dict.fromkeys(grids, (search.learning_rates, search.passes))
+    for _ in range(search.extensions + 1):
+        _fill(spec, search, grids, axes, scores)
+        axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}
+    values = {cell.key: _choice(scores[cell]) for cell in grids}
+    path = shipped(TUNING)
+    everything = read_json(path) | {profile: values}
+    everything["digest"] = short(
+        sha256_json({name: part for name, part in everything.items() if name != "digest"})
+    )
+    write_json(path, everything)
+
+
+def _fill(
+    spec: ProfileSpec,
+    search: TuningSpec,
+    grids: Mapping[Cell, GridSpec],
+    axes: Mapping[Cell, Axes],
+    scores: dict[Cell, Scores],
+) -> None:
+    """Do all runs of the axes side by side and note what each point scored."""
+    wanted = {
+        (cell, (setting, rate, passes)): _configs(spec, search, grids[cell], cell, point)
+        for cell, (rates, all_passes) in axes.items()
+        for setting in TRAINED
+        for rate in rates
+        for passes in all_passes
+        for point in [(setting, rate, passes)]
+        if point not in scores[cell]
+    }
+    runs = {run.id: run for run in ensure_runs([c for some in wanted.values() for c in some])}
+    for (cell, point), configs in wanted.items():
+        found = [_validation(runs[config.id]) for config in configs]
+        scores[cell][point] = (_mean([a for a, _ in found]), -_mean([b for _, b in found]))
+
+
+def _configs(
+    spec: ProfileSpec, search: TuningSpec, grid: GridSpec, cell: Cell, point: Point
+) -> list[RunConfig]:
+    setting, rate, passes = point
+    fixed: dict[str, Any] = {
+        **spec.common,
+        **grid.common,
+        **search.common,
+        "task": cell.task,
+        "backbone": cell.backbone,
+        "method": cell.method,
+        "setting": setting,
+        "learning_rate": rate,
+        "passes": passes,
+        # The test split selects nothing: one item, never looked at, keeps the record whole.
+        "test_limit": 1,
+        "generated": 0,
+        "partition": spec.partitions[-1].model_dump(),
+    }
+    return [resolve(parse_config({**fixed, "seed": seed})) for seed in search.seeds]
+
+
+def _validation(run: Run) -> tuple[float, float]:
+    """Accuracy and loss after the last round, over all validation items of all federations."""
+    last = {record["federation"]: record for record in run.rounds}.values()
+    n = sum(record["n_validation"] for record in last)
+    sums = [
+        sum(record[key] * record["n_validation"] for record in last if record["n_validation"])
+        for key in ("validation_accuracy", "validation_loss")
+    ]
+    return sums[0] / n, sums[1] / n
+
+
+def _outward(axes: Axes, scores: Scores) -> Axes:
+    """Each axis with one more point beyond every edge that won somewhere."""
+    rates, passes = (sorted(axis) for axis in axes)
+    chosen = _choice(scores)
+    best = set(chosen["learning_rate"].values())
+    step = rates[1] / rates[0] if len(rates) > 1 else 2.0
+    below = [float(f"{rates[0] / step:.3g}")] if rates[0] in best else []
+    above = [float(f"{rates[-1] * step:.3g}")] if rates[-1] in best else []
+    longer = [passes[-1] * 2] if len(passes) > 1 and chosen["passes"] == passes[-1] else []
+    return [*below, *rates, *above], [*passes, *longer]
+
+
+def _choice(scores: Scores) -> dict[str, Any]:
+    """Passes with the best mean over settings of their best learning rate, and those rates."""
+    all_passes = sorted({passes for _, _, passes in scores})
+    best = {
+        passes: {setting: _best_rate(scores, setting, passes) for setting in TRAINED}
+        for passes in all_passes
+    }
+    passes = max(
+        all_passes,
+        key=lambda p: (_mean([scores[s, best[p][s], p][0] for s in TRAINED]), -p),
+    )
+    return {
+        "passes": passes,
+        "learning_rate": best[passes],
+        "validation_accuracy": {
+            s: round(scores[s, best[passes][s], passes][0], 4) for s in TRAINED
+        },
+        "tried": len(scores),
+    }
+
+
+def _best_rate(scores: Scores, setting: Setting, passes: float) -> float:
+    """The rate with the highest accuracy; the lower loss, then the lower rate, breaks ties."""
+    mine = {rate: found for (s, rate, p), found in scores.items() if (s, p) == (setting, passes)}
+    return max(mine, key=lambda rate: (*mine[rate], -rate))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,54 @@
+"""Payloads: the bytes that cross the wire, and nothing else crosses it.
+
+A payload is ``FEDB``, a version byte, the SHA-256 of the rest, then a JSON header and the tensors
+as safetensors. Whatever is wrong with one, reading it raises :class:`BadPayload`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+
+from fedbench.errors import FedbenchError
+from fedbench.wire.codecs import CODECS
+
+_MAGIC = b"FEDB\x01"
+_HASH = hashlib.sha256().digest_size
+
+
+class BadPayload(FedbenchError):
+    """These bytes are no payload of ours, or were damaged on their way."""
+
+
+def encode(header: Mapping[str, Any], tensors: Mapping[str, Tensor], codec: str = "fp32") -> bytes:
+    """Serialise a header of JSON values and tensors, compressed by ``codec``."""
+    head = json.dumps({**header, "codec": codec}, sort_keys=True).encode()
+    packed = save_safetensors(
+        {name: tensor.contiguous() for name, tensor in CODECS[codec].encode(tensors).items()}
+    )
+    body = len(head).to_bytes(4, "big") + head + packed
+    return _MAGIC + hashlib.sha256(body).digest() + body
+
+
+def decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a payload.
+
+    Raises:
+        BadPayload: foreign, truncated, damaged, or of another version.
+    """
+    start = len(_MAGIC) + _HASH
+    if payload[: len(_MAGIC)] != _MAGIC:
+        raise BadPayload("These bytes are not a payload of this version of fedbench.")
+    body = payload[start:]
+    if hashlib.sha256(body).digest() != payload[len(_MAGIC) : start]:
+        raise BadPayload("A payload was truncated or damaged: its checksum does not match.")
+    size = int.from_bytes(body[:4], "big")
+    header = json.loads(body[4 : 4 + size])
+    tensors = load_safetensors(body[4 + size :])
+    return header, CODECS[header["codec"]].decode(tensors)
