@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,26 +87,42 @@ def fields_from(extra: Sequence[str]) -> dict[str, Any]:
     Raises:
         FedbenchError: an option without a value, or a file that cannot be read.
     """
-    words = [word for argument in extra for word in argument.split("=", 1)]
+    given: dict[str, Any] = {}
     values: dict[str, Any] = {}
-    for option, value in zip(words[::2], [*words[1::2], None], strict=False):
-        if value is None or not option.startswith("--"):
+    words = iter(extra)
+    for word in words:
+        option, joined, value = word.partition("=")
+        text = value if joined else next(words, None)
+        if text is None or not option.startswith("--"):
             raise FedbenchError(f"Options are pairs such as --task fpb: {option} is not one.")
         name = option.removeprefix("--").replace("-", "_")
         if name == "config":
-            values = _file(Path(value)) | values
+            values |= _file(Path(text))
         else:
-            parent, _, leaf = name.rpartition(".")
-            target = values.setdefault(parent, {}) if parent else values
-            target[leaf] = _value(value)
+            given[name] = _value(text)
+    for name, value in given.items():
+        parent, _, leaf = name.rpartition(".")
+        if parent:
+            values[parent] = {**_mapping(parent, values.get(parent)), leaf: value}
+        else:
+            values[leaf] = value
     return values
 
 
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if value is None or isinstance(value, dict):
+        return value or {}
+    raise FedbenchError(f"{name} = {value!r} has no parts: give --{name}.FIELD options only.")
+
+
 def _value(text: str) -> Any:
+    if "e" in text.lower():
+        with suppress(ValueError):
+            return float(text)
     try:
-        return float(text) if "e" in text.lower() else yaml.safe_load(text)
-    except ValueError:
         return yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
 
 
 def _file(path: Path) -> dict[str, Any]:

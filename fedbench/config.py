@@ -5,10 +5,17 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from fedbench.errors import FedbenchError
 
@@ -19,7 +26,7 @@ TRAINED: tuple[Setting, ...] = ("local", "federated", "centralized")
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class PartitionConfig(_Frozen):
@@ -92,6 +99,11 @@ class RunConfig(_Frozen):
     #: once at loading. Left open, it is resolved to the method's first choice.
     compute: Compute | None = None
 
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _yaml_true_is_the_word(cls, value: Any) -> Any:
+        return "true" if value is True else value
+
     @property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the hash of the whole configuration.
@@ -126,10 +138,22 @@ def describe(error: ValidationError, model: type[BaseModel]) -> str:
 def _problem(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
     field = ".".join(str(part) for part in detail["loc"]) or "configuration"
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, model.model_fields, n=1)
+        *parents, leaf = detail["loc"]
+        allowed = _model_at(model, parents).model_fields
+        near = difflib.get_close_matches(str(leaf), allowed, n=1)
         hint = f", did you mean {near[0]}?" if near else ""
-        return f"{field} is not a field{hint} (allowed: {', '.join(model.model_fields)})"
+        return f"{field} is not a field{hint} (allowed: {', '.join(allowed)})"
     if detail["type"] == "missing":
         return f"{field} is missing"
     message = detail["msg"].removeprefix("Value error, ")
     return f"{field} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:
+    """The model that holds the field which ``path`` leads to."""
+    for part in path:
+        if part in model.model_fields:
+            annotation = model.model_fields[str(part)].annotation
+            inner = (annotation, *get_args(annotation))
+            model = next(t for t in inner if isinstance(t, type) and issubclass(t, BaseModel))
+    return model

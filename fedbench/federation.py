@@ -175,7 +175,9 @@ def _validation_record(
     asked: Mapping[str, bytes], replies: Mapping[str, bytes | Failure]
 ) -> dict[str, Any]:
     """Accuracy and loss over all sites' own validation items, weighted by their number."""
-    answered = {site: reply for site, reply in replies.items() if isinstance(reply, bytes)}
+    # In the order of sites: sums of floats depend on it, and replies come as they come.
+    ordered = {site: replies[site] for site in sorted(replies)}
+    answered = {site: reply for site, reply in ordered.items() if isinstance(reply, bytes)}
     headers = [decode(reply)[0] for reply in answered.values()]
     n = sum(header["n"] for header in headers)
     return {

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from fedbench.errors import FedbenchError
 
@@ -17,23 +21,39 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         FedbenchError: the disk is full or the folder cannot be written; the old file stays.
     """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
-            with os.fdopen(descriptor, "wb") as handle:
+            with temporary.open("xb") as handle:
                 handle.write(content)
                 handle.flush()
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise FedbenchError(
-            f"{path} could not be written ({error.strerror}): free the disk or make the folder "
-            "writable, then start again; what was finished stays."
-        ) from None
+        raise _unwritable(path, error) from None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path``, which is created once and never replaced, inside the block.
+
+    Raises:
+        FedbenchError: the disk is full or the folder cannot be written.
+    """
+    lock = FileLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -53,3 +73,10 @@ def read_json(path: Path) -> Any:
         raise FedbenchError(f"{path} is missing.") from None
     except (ValueError, UnicodeDecodeError):
         raise FedbenchError(f"{path} is not valid JSON: remove it and start again.") from None
+
+
+def _unwritable(path: Path, error: OSError) -> FedbenchError:
+    return FedbenchError(
+        f"{path} could not be written ({error.strerror}): free the disk or make the folder "
+        "writable, then start again; what was finished stays."
+    )

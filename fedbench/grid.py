@@ -72,7 +72,9 @@ def _work(configs: Sequence[RunConfig], progress: bool) -> dict[RunConfig, str]:
             waiting = _attempt(waiting, failures, done, bar)
             if not waiting:
                 return failures
-    return failures | dict.fromkeys(waiting, "a worker process was killed, perhaps for memory.")
+        # A run that kills whoever does it is told from its neighbours by a worker of its own.
+        killed = [c for config in waiting for c in _attempt([config], failures, done, bar)]
+    return failures | dict.fromkeys(killed, "its worker process was killed, perhaps for memory.")
 
 
 def _attempt(

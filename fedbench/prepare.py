@@ -10,12 +10,11 @@ from typing import Any
 from torch import nn
 
 from fedbench.config import RunConfig, Setting
-from fedbench.evaluate import questions
 from fedbench.partition import Partition
 from fedbench.site import SiteContext
 from fedbench.streams import generator
 from fedbench.tasks import SPLITS, Example, Split, Task
-from fedbench.tokens import training_sequences
+from fedbench.tokens import tokenise, training_sequence
 
 #: A setting is a choice of federations (name -> sites), and nothing else anywhere.
 FEDERATIONS: Mapping[Setting, Callable[[Partition], dict[str, tuple[str, ...]]]] = {
@@ -48,19 +47,27 @@ def site_contexts(
     folder: Path,
 ) -> dict[str, SiteContext]:
     """Every training site with its own tokenised examples."""
-    by_id = {example.id: example for example in examples}
-    training = _by_id(examples, "train", lambda chosen: training_sequences(
-        tokenizer, chosen, config.max_tokens))  # fmt: skip
-    validation = _by_id(examples, "validation", lambda chosen: questions(
-        tokenizer, chosen, mean=task.length_normalised, max_tokens=config.max_tokens))  # fmt: skip
+    known = [example for example in examples if example.split != "test"]
+    tokens = dict(
+        zip(
+            (example.id for example in known),
+            tokenise(tokenizer, known, config.max_tokens),
+            strict=True,
+        )
+    )
+    by_id = {example.id: example for example in known}
+    end = tokenizer.eos_token_id
     return {
         site: SiteContext(
             site=site,
             config=config,
             model=model,
-            training=[training[i] for i in partition.sites[site]["train"]],
-            validation=[validation[i] for i in partition.sites[site]["validation"]],
+            training=[
+                training_sequence(by_id[i], tokens[i], end) for i in partition.sites[site]["train"]
+            ],
+            validation=[tokens[i] for i in partition.sites[site]["validation"]],
             validation_gold=[by_id[i].gold for i in partition.sites[site]["validation"]],
+            mean=task.length_normalised,
             folder=folder,
         )
         for site in partition.trained
@@ -77,14 +84,6 @@ def holdings(examples: Sequence[Example], partition: Partition) -> list[dict[str
         topics = {name: mine.count(name) for name in sorted(set(mine))}
         rows.append({"site": site, **sizes, "topics": topics, "trained": site in partition.trained})
     return rows
-
-
-def _by_id(
-    examples: Sequence[Example], split: str, make: Callable[[list[Example]], list[Any]]
-) -> dict[str, Any]:
-    chosen = [example for example in examples if example.split == split]
-    made = make(chosen) if chosen else []
-    return {example.id: value for example, value in zip(chosen, made, strict=True)}
 
 
 def _limited(examples: Sequence[Example], limit: int | None) -> list[Example]:

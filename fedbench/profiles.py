@@ -115,7 +115,7 @@ def load(name: str) -> Profile:
         FedbenchError: unknown profile, a bad file, or values that were never tuned.
     """
     spec = read_spec(name)
-    tuned = tuned_values(name) if spec.tuning else None
+    tuned = tuned_values(name)
     runs = dict.fromkeys(
         config for cell, grid in cells(spec) for config in _runs(spec, grid, cell, tuned)
     )
@@ -147,13 +147,13 @@ def tuned_values(name: str) -> Mapping[str, Any]:
 
 
 def _runs(
-    spec: ProfileSpec, grid: GridSpec, cell: Cell, tuned: Mapping[str, Any] | None
+    spec: ProfileSpec, grid: GridSpec, cell: Cell, tuned: Mapping[str, Any]
 ) -> Iterator[RunConfig]:
     for setting, partition, seed in settings_of(spec, grid.seeds):
+        given = {**spec.common, **grid.common}
         values = {
-            **spec.common,
-            **grid.common,
-            **_tuned(tuned, cell, setting),
+            **given,
+            **_tuned(given, tuned, cell, setting),
             "task": cell.task,
             "backbone": cell.backbone,
             "method": cell.method,
@@ -164,12 +164,18 @@ def _runs(
         yield resolve(parse_config(values))
 
 
-def _tuned(tuned: Mapping[str, Any] | None, cell: Cell, setting: Setting) -> dict[str, Any]:
-    if tuned is None or setting == "base":
-        return {}
+def _tuned(
+    given: Mapping[str, Any], tuned: Mapping[str, Any], cell: Cell, setting: Setting
+) -> dict[str, Any]:
+    """Passes and learning rate that the search chose, where it has been done."""
     if cell.key not in tuned:
+        if "learning_rate" in given:
+            return {}
         raise FedbenchError(
-            f"data/{TUNING} has no values for {cell.key}: run make tune with this profile first."
+            f"data/{TUNING} has no values for {cell.key}, and the profile gives no learning_rate: "
+            "run make tune with this profile first."
         )
     found = tuned[cell.key]
-    return {"passes": found["passes"], "learning_rate": found["learning_rate"][setting]}
+    # The base setting does not train: it gets any one rate, so that it stays one run.
+    rates = found["learning_rate"]
+    return {"passes": found["passes"], "learning_rate": rates.get(setting, min(rates.values()))}

@@ -87,7 +87,17 @@ def _meaning(path: Path) -> str:
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_text(body[0]):
             body[0] = ast.Pass()
-    return ast.dump(tree)
+    return repr(_shape(tree))
+
+
+def _shape(node: Any) -> Any:
+    """A syntax tree as plain lists, without the empty fields in which Python versions differ."""
+    if isinstance(node, list):
+        return [_shape(part) for part in node]
+    if not isinstance(node, ast.AST):
+        return node
+    fields = [(name, _shape(value)) for name, value in ast.iter_fields(node)]
+    return [type(node).__name__, *(pair for pair in fields if pair[1] not in (None, []))]
 
 
 def _is_text(node: Any) -> bool:
@@ -95,6 +105,8 @@ def _is_text(node: Any) -> bool:
 
 
 def _git(*arguments: str) -> str:
+    if not (CHECKOUT / ".git").exists():  # installed: a repository around it is not ours
+        return ""
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
-from fedbench.models.backbones import locate
+from fedbench.models.backbones import check_device, model_type
+from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
 from fedbench.rules import RULES
 from fedbench.tasks import load_task
@@ -18,7 +19,8 @@ from fedbench.wire.codecs import CODECS
 def resolve(config: RunConfig) -> RunConfig:
     """Fill in what was left open, and give equivalent configurations the same form.
 
-    The base and centralized settings have one site, so they do not depend on a partition.
+    The base and centralized settings have one site, so they do not depend on a partition; in a
+    federation of one site there is no share of sites to draw.
 
     Raises:
         FedbenchError: all names that are not registered and all combinations without a meaning,
@@ -33,13 +35,18 @@ def resolve(config: RunConfig) -> RunConfig:
 
 
 def check_sources(config: RunConfig) -> None:
-    """Make sure that task and backbone can be loaded, before any work is done.
+    """Make sure that task, backbone and device can be used, before any work is done.
 
     Raises:
-        FedbenchError: one message with what is wrong with either.
+        FedbenchError: one message with what is wrong with any of them.
     """
+    checks: dict[Callable[[str], object], str] = {
+        load_task: config.task,
+        lambda name: family_of(model_type(name)): config.backbone,
+        check_device: config.device,
+    }
     problems = []
-    for check, name in ((load_task, config.task), (locate, config.backbone)):
+    for check, name in checks.items():
         try:
             check(name)
         except FedbenchError as error:
@@ -51,7 +58,9 @@ def check_sources(config: RunConfig) -> None:
 def _canonical(config: RunConfig) -> RunConfig:
     filled: dict[str, Any] = {"compute": config.compute or METHODS[config.method].computes[0]}
     if config.setting in ("base", "centralized"):
-        filled |= {"partition": PartitionConfig(kind="iid", sites=1), "participation": 1.0}
+        filled["partition"] = PartitionConfig(kind="iid", sites=1)
+    if config.setting != "federated":
+        filled["participation"] = 1.0
     return config.model_copy(update=filled)
 
 

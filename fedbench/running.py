@@ -8,22 +8,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from fedbench import store
-from fedbench.config import RunConfig
+from fedbench.config import TRAINED, RunConfig
 from fedbench.engines.in_process import InProcess
+from fedbench.errors import FedbenchError
 from fedbench.federation import Federated, federate
-from fedbench.files import write_bytes, write_json
-from fedbench.freshness import moved
+from fedbench.files import locked, write_bytes, write_json
+from fedbench.freshness import ROOT, moved
+from fedbench.hashing import sha256_json, short
 from fedbench.models.attached import attached, frozen_bytes, tokenizer_of
 from fedbench.models.backbones import digest
 from fedbench.models.tensors import Tensors, count_bytes, trained_tensors
 from fedbench.partition import Partition, make_partition
 from fedbench.prepare import FEDERATIONS, holdings, select, site_contexts
-from fedbench.provenance import provenance
+from fedbench.provenance import fingerprint, provenance
 from fedbench.resolving import check_sources, resolve
 from fedbench.summary import score_adapters, summary
 from fedbench.tasks import Example, Task, load_task
@@ -45,8 +46,7 @@ def run(config: RunConfig, progress: Progress = lambda share: None) -> store.Run
     if not _usable(config):
         check_sources(config)
         directory = store.folder(config.id)
-        write_bytes(directory / "lock", b"")
-        with FileLock(directory / "lock"):
+        with locked(directory / "lock"):
             if not _usable(config):
                 store.discard(config.id)
                 _compute(config, directory, progress)
@@ -66,6 +66,12 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
     task = load_task(config.task)
     examples = select(task, config)
     partition = make_partition(examples, config.partition, config.seed)
+    if config.setting in TRAINED and not partition.trained:
+        raise FedbenchError(
+            f"Every site has fewer than partition.minimum = {config.partition.minimum} training "
+            "examples: take fewer sites, a lower minimum or a higher train_limit."
+        )
+    work = _work_folder(directory, config, task)
     tokenizer = tokenizer_of(config.backbone)
     sizes = {"backbone_bytes": frozen_bytes(config)}
     with attached(config) as model:
@@ -75,7 +81,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
             "trainable_parameters": sum(tensor.numel() for tensor in initial.values()),
         }
         results = _federations(
-            config, tokenizer, task, examples, partition, model, initial, directory, progress
+            config, tokenizer, task, examples, partition, model, initial, work, progress
         )
         adapters = {name: result.adapter for name, result in results.items()}
         items = score_adapters(
@@ -99,6 +105,15 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
     shutil.rmtree(directory / "work", ignore_errors=True)
 
 
+def _work_folder(directory: Path, config: RunConfig, task: Task) -> Path:
+    """Where checkpoints are kept; those that other code, data or backbone made do not count."""
+    key = short(sha256_json([fingerprint(ROOT), task.digest, digest(config.backbone)]))
+    for other in (directory / "work").glob("*"):
+        if other.name != key:
+            shutil.rmtree(other, ignore_errors=True)
+    return directory / "work" / key
+
+
 def _federations(
     config: RunConfig,
     tokenizer: Any,
@@ -107,13 +122,11 @@ def _federations(
     partition: Partition,
     model: nn.Module,
     initial: Tensors,
-    directory: Path,
+    work: Path,
     progress: Progress,
 ) -> dict[str, Federated]:
     """Run the setting's federations one after the other; each resumes by itself."""
-    contexts = site_contexts(
-        config, tokenizer, task, examples, partition, model, directory / "work" / "sites"
-    )
+    contexts = site_contexts(config, tokenizer, task, examples, partition, model, work / "sites")
     planned = FEDERATIONS[config.setting](partition)
     results = {}
     for number, (name, sites) in enumerate(planned.items()):
@@ -122,7 +135,7 @@ def _federations(
             InProcess(contexts),
             sites,
             initial,
-            directory / "work" / name,
+            work / "federations" / name,
             lambda share, done=number: progress((done + share) / len(planned)),  # type: ignore[misc]
         )
     return results
@@ -131,7 +144,7 @@ def _federations(
 def _origin(
     config: RunConfig, task: Task, partition: Partition, started: float
 ) -> Mapping[str, Any]:
-    return provenance("fedbench.running") | {
+    return provenance(ROOT) | {
         "data": task.digest,
         "sources": dict(task.sources),
         "backbone": digest(config.backbone),

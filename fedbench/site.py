@@ -14,16 +14,16 @@ from typing import Any
 from torch import nn
 
 from fedbench.config import RunConfig
-from fedbench.evaluate import Question, gold_loss, predict, score
+from fedbench.evaluate import gold_loss, predict, score
 from fedbench.files import write_bytes
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.rules import RULES
 from fedbench.rules.rule import Message, State
 from fedbench.seeding import seeded
 from fedbench.streams import seed_of
-from fedbench.tokens import Answered
+from fedbench.tokens import Answered, Tokenised
 from fedbench.train import batches_of_turn, examples_of_turn, train
-from fedbench.wire import decode, encode
+from fedbench.wire import BadPayload, decode, encode
 
 Header = Mapping[str, Any]
 
@@ -36,8 +36,9 @@ class SiteContext:
     config: RunConfig
     model: nn.Module  #: sites of one process share it; every payload overwrites what is trained
     training: Sequence[Answered]
-    validation: Sequence[Question]
+    validation: Sequence[Tokenised]
     validation_gold: Sequence[int]
+    mean: bool  #: whether a choice scores by the mean, not the sum, over its tokens
     folder: Path  #: where versions of the site's private state are kept
 
 
@@ -48,6 +49,8 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
         BadPayload: the payload cannot be read.
     """
     header, tensors = decode(payload)
+    if header.get("kind") not in _TASKS:
+        raise BadPayload(f"A payload asks for {header.get('kind')!r}, which no site does.")
     return _TASKS[header["kind"]](context, header, tensors)
 
 
@@ -89,7 +92,7 @@ def _train(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
 def _validate(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
     """Score the broadcast adapter on the site's own validation items; reply with sums only."""
     load_tensors(context.model, _message(tensors).adapter)
-    scores = score(context.model, context.validation, context.config.device)
+    scores = score(context.model, context.validation, context.config.device, mean=context.mean)
     gold = list(context.validation_gold)
     reply = {
         "kind": "score",

@@ -171,7 +171,12 @@ def _run(record: Mapping[str, Any], source: Path, recorded: bool = False) -> Run
 
 
 def _hashes(directory: Path) -> dict[str, str]:
-    paths = [directory / ITEMS, directory / RECORD, *sorted(directory.glob("adapters/*"))]
+    written = [
+        *directory.glob("*.json"),
+        *directory.glob("*.parquet"),
+        *directory.glob("adapters/*"),
+    ]
+    paths = sorted(path for path in written if path.name != MANIFEST)
     return {
         str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in paths
@@ -180,7 +185,7 @@ def _hashes(directory: Path) -> dict[str, str]:
 
 def _verify(directory: Path) -> None:
     expected = read_json(directory / MANIFEST)["files"]
-    found = _hashes(directory) if (directory / ITEMS).exists() else {}
+    found = _hashes(directory)
     for name, digest in expected.items():
         if found.get(name) != digest:
             raise FedbenchError(

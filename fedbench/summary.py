@@ -10,12 +10,13 @@ import numpy as np
 from torch import nn
 
 from fedbench.config import RunConfig
-from fedbench.evaluate import generate, predict, questions, score
+from fedbench.evaluate import generate, predict, score
 from fedbench.hashing import sha256_text, short
 from fedbench.metrics import accuracy, macro_f1
 from fedbench.models.tensors import Tensors, load_tensors
 from fedbench.partition import Partition
 from fedbench.tasks import Example, Task
+from fedbench.tokens import tokenise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,14 +35,14 @@ def score_adapters(
     import pandas as pd
 
     test = [example for example in examples if example.split == "test"]
-    limits = {"mean": task.length_normalised, "max_tokens": config.max_tokens}
-    seen = questions(tokenizer, test, **limits)  # type: ignore[arg-type]
-    blind = questions(tokenizer, test, **limits, blind=True)  # type: ignore[arg-type]
+    seen = tokenise(tokenizer, test, config.max_tokens)
+    blind = tokenise(tokenizer, test, config.max_tokens, blind=True)
+    mean = task.length_normalised
     fixed = _fixed_columns(test, partition, majority(examples))
     frames = []
     for number, (name, tensors) in enumerate(adapters.items()):
         load_tensors(model, tensors)
-        scores = score(model, seen, config.device)
+        scores = score(model, seen, config.device, mean=mean)
         asked = range(number, min(config.generated, len(test)), len(adapters))
         written = generate(model, tokenizer, [test[i] for i in asked], config.max_tokens)
         answers = dict(zip(asked, written, strict=True))
@@ -49,7 +50,7 @@ def score_adapters(
             fixed.assign(
                 adapter=name,
                 prediction=predict(scores),
-                blind=predict(score(model, blind, config.device)),
+                blind=predict(score(model, blind, config.device, mean=mean)),
                 generated=pd.array([answers.get(i) for i in range(len(test))], dtype="Int64"),
                 scores=[row.tolist() for row in scores],
             )

@@ -1,4 +1,4 @@
-"""Examples as token ids: the prompt and the answer, tokenised as one text, once per run."""
+"""Examples as token ids, made once per run: the same for training and for scoring."""
 
 from __future__ import annotations
 
@@ -9,56 +9,60 @@ from typing import Any
 from fedbench.errors import FedbenchError
 from fedbench.tasks.task import Example
 
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A prompt and what each of its choices adds to it."""
+
+    prompt: Ids
+    choices: tuple[Ids, ...]
+
 
 @dataclass(frozen=True)
 class Answered:
-    """A prompt followed by one of its choices; the answer begins at token ``start``."""
+    """A training sequence; the supervised part begins at token ``start``."""
 
-    tokens: tuple[int, ...]
+    tokens: Ids
     start: int
 
 
 def tokenise(
-    tokenizer: Any, prompts: Sequence[str], answers: Sequence[str], max_tokens: int
-) -> list[Answered]:
-    """Tokenise every prompt with its answer; too long prompts lose their beginning.
+    tokenizer: Any, examples: Sequence[Example], max_tokens: int, *, blind: bool = False
+) -> list[Tokenised]:
+    """Token ids of every example, or of its blind prompt with the same choices.
 
-    The answer starts where the tokenised prompt ends: no template is searched for.
+    A choice is tokenised together with its prompt and begins where the tokenised prompt ends: no
+    template is searched for. A prompt that leaves no room for its longest choice and the end
+    token within ``max_tokens`` loses its beginning.
 
     Raises:
-        FedbenchError: an answer alone is longer than ``max_tokens``.
+        FedbenchError: a choice alone is longer than ``max_tokens``.
     """
-    whole = tokenizer([p + a for p, a in zip(prompts, answers, strict=True)])["input_ids"]
-    lengths = {p: len(ids) for p, ids in _tokenised(tokenizer, sorted(set(prompts))).items()}
+    if not examples:
+        return []
+    prompts = [example.blind_prompt if blind else example.prompt for example in examples]
+    pairs = [p + c for p, e in zip(prompts, examples, strict=True) for c in e.choices]
+    alone = tokenizer(prompts)["input_ids"]
+    whole = iter(tokenizer(pairs)["input_ids"])
     return [
-        _truncated(ids, lengths[prompt], max_tokens)
-        for ids, prompt in zip(whole, prompts, strict=True)
+        _fitted(ids, [next(whole)[len(ids) :] for _ in example.choices], max_tokens)
+        for ids, example in zip(alone, examples, strict=True)
     ]
 
 
-def training_sequences(
-    tokenizer: Any, examples: Sequence[Example], max_tokens: int
-) -> list[Answered]:
-    """Prompt, right answer and end of sequence for every example."""
-    prompts = [example.prompt for example in examples]
-    answers = [example.choices[example.gold] for example in examples]
-    end = tokenizer.eos_token_id
-    room = max_tokens - 1
-    return [
-        Answered((*answered.tokens, end), answered.start)
-        for answered in tokenise(tokenizer, prompts, answers, room)
-    ]
+def training_sequence(example: Example, tokenised: Tokenised, end: int) -> Answered:
+    """Prompt, right answer and the end token; the last two are supervised."""
+    answer = tokenised.choices[example.gold]
+    return Answered((*tokenised.prompt, *answer, end), len(tokenised.prompt))
 
 
-def _tokenised(tokenizer: Any, texts: Sequence[str]) -> dict[str, list[int]]:
-    return dict(zip(texts, tokenizer(list(texts))["input_ids"], strict=True)) if texts else {}
-
-
-def _truncated(ids: Sequence[int], prompt_length: int, max_tokens: int) -> Answered:
-    surplus = max(0, len(ids) - max_tokens)
-    if surplus >= prompt_length:
+def _fitted(prompt: Sequence[int], choices: Sequence[Sequence[int]], max_tokens: int) -> Tokenised:
+    room = max_tokens - 1 - max(len(choice) for choice in choices)
+    if room < 1:
         raise FedbenchError(
-            f"An answer has {len(ids) - prompt_length} tokens, which leaves no room for its prompt "
+            f"A choice has {max_tokens - 1 - room} tokens, which leaves no room for its prompt "
             f"within max_tokens = {max_tokens}: raise max_tokens."
         )
-    return Answered(tuple(ids[surplus:]), prompt_length - surplus)
+    return Tokenised(tuple(prompt[-room:]), tuple(tuple(choice) for choice in choices))

@@ -118,7 +118,8 @@ def train(
     losses = []
     model.train()
     for step, sequences in enumerate(batches):
-        share = (step + 1) / len(batches)
+        # In the middle of its share of progress: at its end, the last step's rate would be zero.
+        share = (step + 0.5) / len(batches)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, before + share * (after - before))
         batch = collate([s.tokens for s in sequences], [s.start for s in sequences], config.device)

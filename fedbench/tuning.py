@@ -38,7 +38,8 @@ def tune(profile: str) -> None:
         raise FedbenchError(f"The profile {profile} has nothing to tune: its values are fixed.")
     grids = dict(cells(spec))
     scores: dict[Cell, Scores] = {cell: {} for cell in grids}
-    axes = dict.fromkeys(grids, (search.learning_rates, search.passes))
+    first: Axes = (search.learning_rates, search.passes)
+    axes = dict.fromkeys(grids, first)
     for _ in range(search.extensions + 1):
         _fill(spec, search, grids, axes, scores)
         axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}

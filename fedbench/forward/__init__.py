@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+_PADDING = 0  #: any token id would do: nothing real ever attends to padding
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -25,6 +27,8 @@ class Batch:
     rows: Tensor  #: (supervised,)
     columns: Tensor  #: (supervised,)
     targets: Tensor  #: (supervised,)
+    visible: Tensor | None = None  #: (sequences, tokens, tokens), None for plain causal
+    positions: Tensor | None = None  #: (sequences, tokens), None for 0, 1, 2, ...
 
 
 def collate(tokens: Sequence[Sequence[int]], starts: Sequence[int], device: str) -> Batch:
@@ -32,16 +36,35 @@ def collate(tokens: Sequence[Sequence[int]], starts: Sequence[int], device: str)
 
     The last token of a sequence is asked for, never read, so it is not part of the input.
     """
-    longest = max(len(sequence) for sequence in tokens) - 1
-    padded = [[*sequence[:-1], *[0] * (longest + 1 - len(sequence))] for sequence in tokens]
     asked = [
         (row, position - 1, sequence[position])
         for row, (sequence, start) in enumerate(zip(tokens, starts, strict=True))
         for position in range(start, len(sequence))
     ]
-    rows, columns, targets = (list(part) for part in zip(*asked, strict=True))
-    tensors = (torch.tensor(part, device=device) for part in (padded, rows, columns, targets))
-    return Batch(*tensors)
+    rows, columns, targets = torch.tensor(asked, device=device).T
+    return Batch(pad([sequence[:-1] for sequence in tokens], device), rows, columns, targets)
+
+
+def collate_branches(
+    prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]], device: str
+) -> Batch:
+    """Make a batch that asks for every token of every choice, each prompt being read once.
+
+    The choices of a prompt follow it in one row; each sees the prompt and itself, at the
+    positions it would have if it stood there alone. Targets come in the order of prompts, then
+    choices, then tokens.
+    """
+    branched = [_branch(p, c) for p, c in zip(prompts, choices, strict=True)]
+    asked = [(row, *pair) for row, (_, _, _, pairs) in enumerate(branched) for pair in pairs]
+    rows, columns, targets = torch.tensor(asked, device=device).T
+    inputs = pad([ids for ids, _, _, _ in branched], device)
+    if all(len(choice) == 1 for some in choices for choice in some):
+        return Batch(inputs, rows, columns, targets)
+    positions = pad([positions for _, positions, _, _ in branched], device)
+    owners = pad([owner for _, _, owner, _ in branched], device)
+    same = owners[:, :, None] == owners[:, None, :]
+    visible = (same | (owners[:, None, :] == 0)).tril()
+    return Batch(inputs, rows, columns, targets, visible, positions)
 
 
 def supervised_logits(model: Any, batch: Batch) -> Tensor:
@@ -50,6 +73,34 @@ def supervised_logits(model: Any, batch: Batch) -> Tensor:
     The head runs only on columns that some sequence needs (``logits_to_keep`` of transformers).
     """
     kept, where = batch.columns.unique(return_inverse=True)
-    output = model(input_ids=batch.input_ids, logits_to_keep=kept, use_cache=False)
+    extra: dict[str, Tensor] = {}
+    if batch.visible is not None and batch.positions is not None:
+        hidden = torch.finfo(model.dtype).min
+        mask = torch.zeros_like(batch.visible, dtype=model.dtype)
+        extra["attention_mask"] = mask.masked_fill_(~batch.visible, hidden)[:, None]
+        extra["position_ids"] = batch.positions
+    output = model(input_ids=batch.input_ids, logits_to_keep=kept, use_cache=False, **extra)
     logits: Tensor = output.logits[batch.rows, where]
-    return logits.float()
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def pad(sequences: Sequence[Sequence[int]], device: str) -> Tensor:
+    """Stack sequences of ids, padded on the right to the longest."""
+    longest = max(len(sequence) for sequence in sequences)
+    rows = [[*sequence, *[_PADDING] * (longest - len(sequence))] for sequence in sequences]
+    return torch.tensor(rows, device=device)
+
+
+def _branch(
+    prompt: Sequence[int], choices: Sequence[Sequence[int]]
+) -> tuple[list[int], list[int], list[int], list[tuple[int, int]]]:
+    """Ids, positions, owners (0 the prompt, k the k-th choice) and asked (column, target) pairs."""
+    ids, positions, owners = list(prompt), list(range(len(prompt))), [0] * len(prompt)
+    asked = []
+    for number, choice in enumerate(choices, start=1):
+        columns = [len(prompt) - 1, *range(len(ids), len(ids) + len(choice) - 1)]
+        asked += list(zip(columns, choice, strict=True))
+        ids += choice[:-1]
+        positions += range(len(prompt), len(prompt) + len(choice) - 1)
+        owners += [number] * (len(choice) - 1)
+    return ids, positions, owners, asked

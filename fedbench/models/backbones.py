@@ -105,6 +105,19 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
+def check_device(name: str) -> None:
+    """Make sure that there is such a device here.
+
+    Raises:
+        FedbenchError: there is none.
+    """
+    if name == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise FedbenchError("There is no CUDA device here: use --device cpu.")
+
+
 def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
     """The frozen backbone in evaluation mode.
 
@@ -115,7 +128,7 @@ def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
         compute: ``plain``, ``nf4`` or ``nf4-dequantised``.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
 
     from fedbench.models.quantise import COMPUTES
 
@@ -130,6 +143,8 @@ def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
         quantization_config=kind.loading(getattr(torch, dtype)),
     )
     model.requires_grad_(False)
+    # Models from the hub bring sampling settings and penalties, which would change greedy answers.
+    model.generation_config = GenerationConfig()
     return kind.finish(model).eval()
 
 

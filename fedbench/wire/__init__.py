@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
@@ -49,6 +50,9 @@ def decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if hashlib.sha256(body).digest() != payload[len(_MAGIC) : start]:
         raise BadPayload("A payload was truncated or damaged: its checksum does not match.")
     size = int.from_bytes(body[:4], "big")
-    header = json.loads(body[4 : 4 + size])
-    tensors = load_safetensors(body[4 + size :])
-    return header, CODECS[header["codec"]].decode(tensors)
+    try:
+        header = json.loads(body[4 : 4 + size])
+        tensors = load_safetensors(body[4 + size :])
+        return header, CODECS[header["codec"]].decode(tensors)
+    except (ValueError, TypeError, KeyError, SafetensorError):
+        raise BadPayload("A payload is whole, but was not written by fedbench.") from None

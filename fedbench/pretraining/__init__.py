@@ -1,0 +1,1 @@
+"""Pretraining of the two built-in backbones on free text of the Debian archive."""

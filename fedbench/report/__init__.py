@@ -1,0 +1,66 @@
+"""From finished runs to tables, figures and sentences. Nothing here trains, or imports torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fedbench.report.claims import FIGURE, TABLE, check_equal_passes, check_scores, check_written
+from fedbench.report.figures import (
+    composition_figure,
+    convergence_figure,
+    main_figure,
+    resources_figure,
+    save_figure,
+)
+from fedbench.report.inventory import audit, composition, convergence, resources
+from fedbench.report.sentences import (
+    say_audit,
+    say_composition,
+    say_contrasts,
+    say_convergence,
+    say_main,
+    say_resources,
+)
+from fedbench.report.tables import contrasts, main_results, wide
+from fedbench.report.writing import write_table
+
+__all__ = [
+    "FIGURE",
+    "TABLE",
+    "audit",
+    "check_equal_passes",
+    "check_scores",
+    "check_written",
+    "composition",
+    "composition_figure",
+    "contrasts",
+    "convergence",
+    "convergence_figure",
+    "folder",
+    "main_figure",
+    "main_results",
+    "resources",
+    "resources_figure",
+    "save_figure",
+    "say_audit",
+    "say_composition",
+    "say_contrasts",
+    "say_convergence",
+    "say_main",
+    "say_resources",
+    "wide",
+    "write_table",
+]
+
+
+def folder(output: str) -> Path:
+    """Work from the checkout, and return the folder that tables and figures go to.
+
+    Jupyter starts a notebook in the folder that holds it, papermill where it was called: this
+    moves one level up in the first case, so that ``build/`` and ``figures/`` are the same for both.
+    """
+    here = Path.cwd()
+    if here.name == "notebooks" and (here.parent / "fedbench").is_dir():
+        os.chdir(here.parent)
+    return Path(output).resolve()

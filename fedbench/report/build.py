@@ -1,0 +1,162 @@
+"""From a profile to all its tables and figures: run what is missing, then the notebooks in order.
+
+A notebook runs under a temporary name and gets its own only when its last cell has succeeded, so
+an executed copy is always a whole one. After a failure the copy is kept as ``*.failed.ipynb``.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from fedbench.errors import FedbenchError
+from fedbench.paths import CHECKOUT, home
+
+Parameters = Mapping[str, str]
+
+
+def build(profile: str, output: str | None = None, *, notebooks: Path | None = None) -> list[Path]:
+    """Compute what ``profile`` lacks, then execute the notebooks in order; return their copies.
+
+    Tables and figures go to ``output``, by default ``figures/<profile>`` of the checkout; executed
+    copies to ``notebooks/<profile>`` in the folder of computed things.
+
+    Raises:
+        FedbenchError: a run or a notebook failed, or a notebook does not take these parameters.
+    """
+    from fedbench import grid
+
+    sources = find_notebooks(notebooks or CHECKOUT / "notebooks")
+    parameters = {"profile": profile, "output": output or f"figures/{profile}"}
+    for source in sources:
+        check_parameters(source, parameters)
+    grid.ensure(profile, progress=True)
+    return execute_all(sources, home() / "notebooks" / profile, parameters)
+
+
+def find_notebooks(folder: Path) -> list[Path]:
+    """The notebooks of ``folder`` in the order of their names.
+
+    Raises:
+        FedbenchError: there is none.
+    """
+    found = sorted(folder.glob("[0-9]*.ipynb"))
+    if not found:
+        raise FedbenchError(
+            f"There are no notebooks in {folder}: figures are drawn from a checkout of the "
+            "repository, so clone it and start there."
+        )
+    return found
+
+
+def check_parameters(notebook: Path, given: Parameters) -> None:
+    """Refuse a notebook unless its parameters cell declares exactly what it is given.
+
+    Papermill would only warn of an unknown one, and run on with defaults for a missing one.
+
+    Raises:
+        FedbenchError: naming the notebook and the parameters.
+    """
+    declared = declared_parameters(notebook)
+    unknown, missing = sorted({*given} - declared), sorted(declared - {*given})
+    if unknown or missing:
+        problems = [f"does not declare {', '.join(unknown)}"] if unknown else []
+        problems += [f"is not given {', '.join(missing)}"] if missing else []
+        raise FedbenchError(
+            f"Notebook {notebook.name} {' and '.join(problems)}: its cell tagged 'parameters' must "
+            f"declare exactly {', '.join(sorted(given))}."
+        )
+
+
+def declared_parameters(notebook: Path) -> set[str]:
+    """Names assigned in the notebook's parameters cell; none if there is no such cell.
+
+    Raises:
+        FedbenchError: the file cannot be read as a notebook.
+    """
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # "no cell with tag parameters": said by our caller
+            return set(papermill.inspect_notebook(str(notebook)))
+    except (OSError, ValueError, KeyError) as error:
+        raise FedbenchError(
+            f"Notebook {notebook} cannot be read ({error}): restore it with git checkout."
+        ) from None
+
+
+def execute_all(sources: Sequence[Path], folder: Path, parameters: Parameters) -> list[Path]:
+    """Execute notebooks one after the other, with progress and time left on the terminal.
+
+    Raises:
+        FedbenchError: the first one that failed; copies of those before it stay.
+    """
+    from tqdm import tqdm
+
+    done = []
+    with tqdm(sources, desc="notebooks", unit="notebook") as bar:
+        for source in bar:
+            bar.set_postfix_str(source.stem)
+            done.append(execute(source, folder / source.name, parameters))
+    return done
+
+
+def execute(source: Path, target: Path, parameters: Parameters) -> Path:
+    """Execute one notebook in the working directory and keep its copy as ``target``.
+
+    Raises:
+        FedbenchError: a cell failed, its kernel died, or the copy cannot be written.
+    """
+    running = target.with_suffix(".running.ipynb")
+    failed = target.with_suffix(".failed.ipynb")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _papermill(source, running, parameters)
+        running.replace(target)
+    except OSError as error:
+        raise FedbenchError(
+            f"{target} could not be written ({error.strerror}): free the disk or make the folder "
+            "writable, then start again; what was finished stays."
+        ) from None
+    except FedbenchError as error:
+        if running.exists():
+            running.replace(failed)
+        raise FedbenchError(f"{error} The copy with its output is {failed}.") from None
+    finally:
+        running.unlink(missing_ok=True)
+    failed.unlink(missing_ok=True)
+    return target
+
+
+def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
+    """Run papermill, and put what went wrong in a sentence."""
+    import papermill
+    from nbclient.exceptions import CellControlSignal, DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        papermill.execute_notebook(
+            str(source),
+            str(target),
+            dict(parameters),
+            kernel_name="python3",
+            cwd=str(Path.cwd()),
+            progress_bar=False,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of its own local ports
+        )
+    except papermill.PapermillExecutionError as error:
+        first = next((line for line in error.source.splitlines() if line.strip()), "")
+        raise FedbenchError(
+            f"Notebook {source.name} failed in cell {error.exec_count} ({first.strip()}): "
+            f"{error.ename}: {error.evalue}."
+        ) from None
+    except DeadKernelError:
+        raise FedbenchError(
+            f"The kernel of notebook {source.name} died, perhaps for lack of memory: start again."
+        ) from None
+    except CellControlSignal as error:
+        raise FedbenchError(f"Notebook {source.name} did not finish: {error}.") from None

@@ -1,0 +1,134 @@
+"""Which runs belong together, and what their items say, before any statistics."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fedbench.config import SETTINGS, RunConfig
+from fedbench.store import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POOLED = "pooled"  #: the partition of a setting that knows no sites
+
+#: which site holds each test item, per (task, partition, seed)
+Holders = Mapping[tuple[str, str, int], Mapping[str, str]]
+
+_METHODS = ("lora", "qlora", "ia3", "full")
+_KINDS = ("iid", "dirichlet", "quantity", "natural")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What one row of the main table is about: runs that differ in nothing but the seed."""
+
+    config: RunConfig  #: with the lowest seed
+    runs: tuple[Run, ...] = ()  #: by seed; fewer than planned if some were not run
+    planned: int = 0  #: how many seeds were asked for
+
+    @cached_property
+    def tables(self) -> tuple[pd.DataFrame, ...]:
+        """Items of each run, judged; read once, when first asked for."""
+        return tuple(_judged(run) for run in self.runs)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether the setting knows no sites, so that the partition does not matter to it."""
+        return self.config.setting in ("base", "centralized")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds that were run."""
+        return tuple(run.config.seed for run in self.runs)
+
+    @property
+    def partition(self) -> str:
+        """Label of the partition it was trained on."""
+        return POOLED if self.pooled else self.config.partition.label
+
+    @property
+    def about(self) -> tuple[str, str, str]:
+        """Task, backbone and method: what stays the same when settings are compared."""
+        return self.config.task, self.config.backbone, self.config.method
+
+    @property
+    def passes(self) -> float:
+        """How often an example was really processed, on average over sites and runs that trained.
+
+        Each run says how many examples it processed; ``nan`` where none did.
+        """
+        trained = [run for run in self.runs if run.metrics.get("examples")]
+        shares = [run.metrics["examples"] / _held_for_training(run) for run in trained]
+        return sum(shares) / len(shares) if shares else float("nan")
+
+
+def cells(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> list[Cell]:
+    """Group runs, and configurations planned but not run, by all but the seed, in table order."""
+    found: dict[str, list[Run]] = defaultdict(list)
+    asked: dict[str, dict[str, RunConfig]] = defaultdict(dict)
+    for run in runs:
+        found[_seedless(run.config)].append(run)
+        asked[_seedless(run.config)][run.id] = run.config
+    for config in planned:
+        asked[_seedless(config)][config.id] = config
+    made = [_cell(found[key], list(configs.values())) for key, configs in asked.items()]
+    return sorted(made, key=lambda cell: order(cell.config))
+
+
+def order(config: RunConfig) -> tuple[str | int | float, ...]:
+    """Where a configuration stands in a table: IID first, settings from base to centralized."""
+    method = _METHODS.index(config.method) if config.method in _METHODS else len(_METHODS)
+    place = (method, config.method, _KINDS.index(config.partition.kind))
+    alpha, setting = config.partition.alpha or 0.0, SETTINGS.index(config.setting)
+    return (config.task, config.backbone, *place, alpha, setting, config.id)
+
+
+def holders(all_cells: Sequence[Cell]) -> dict[tuple[str, str, int], dict[str, str]]:
+    """Who holds each test item, from runs that knew; only sites that trained count."""
+    found: dict[tuple[str, str, int], dict[str, str]] = {}
+    for cell in all_cells:
+        for run, table in zip(cell.runs, cell.tables, strict=True):
+            key = (cell.config.task, cell.partition, run.config.seed)
+            if not cell.pooled and key not in found:
+                found[key] = _held(run, table)
+    return found
+
+
+def _held(run: Run, table: pd.DataFrame) -> dict[str, str]:
+    trained = {str(site["site"]) for site in run.sites if site.get("trained", True)}
+    once = table.drop_duplicates("item")
+    pairs = zip(once["item"], once["site"].astype(str), strict=True)
+    return {item: site for item, site in pairs if site in trained}
+
+
+def _held_for_training(run: Run) -> int:
+    return sum(int(site["n_train"]) for site in run.sites if site.get("trained", True))
+
+
+def _seedless(config: RunConfig) -> str:
+    return config.model_copy(update={"seed": 0}).id
+
+
+def _cell(runs: list[Run], configs: list[RunConfig]) -> Cell:
+    by_seed = tuple(sorted(runs, key=lambda run: run.config.seed))
+    first = min(configs, key=lambda config: config.seed)
+    return Cell(first, by_seed, planned=len(configs))
+
+
+def _judged(run: Run) -> pd.DataFrame:
+    """Items with the accuracy, per row, of the run and of three predictors without skill."""
+    items = run.items
+    return items.assign(
+        item=items["item"].astype(str),
+        cluster=items["cluster"].astype(str),
+        correct=(items["prediction"] == items["gold"]).astype(float),
+        chance=1.0 / items["choices"],
+        majority=(items["majority"] == items["gold"]).astype(float),
+        blind=(items["blind"] == items["gold"]).astype(float),
+        invalid=(items["generated"] == -1).astype(float).where(items["generated"].notna()),
+    )

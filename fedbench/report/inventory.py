@@ -1,0 +1,194 @@
+"""Tables that describe what went in: data, sites, backbones and methods, rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedbench.report.cells import POOLED, Cell, cells
+from fedbench.store import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_COUNTS = {
+    "rows": "rows",
+    "distinct": "distinct",
+    "removed_duplicates": "duplicates",
+    "dropped_conflicts": "conflicts",
+    "removed_overlap": "overlap_removed",
+}
+
+
+def audit(runs: Iterable[Run]) -> pd.DataFrame:
+    """One row per task: rows of the files, what was dropped and why, splits, labels, caveat."""
+    import pandas as pd
+
+    first: dict[str, Run] = {}
+    for run in runs:
+        first.setdefault(run.config.task, run)
+    return pd.DataFrame([_audit_row(first[task]) for task in sorted(first)])
+
+
+def _audit_row(run: Run) -> dict[str, Any]:
+    metrics = run.metrics
+    counted = metrics.get("audit", {})
+    splits = counted.get("splits", {})
+    sizes = {f"n_{name}": splits.get(name, metrics[f"n_{name}"]) for name in _SPLITS}
+    return {
+        "task": run.config.task,
+        "task_title": metrics["task_title"],
+        "domain": metrics["domain"],
+        **{column: counted.get(name) for name, column in _COUNTS.items()},
+        **sizes,
+        "trained_on": run.config.train_limit or sizes["n_train"],
+        "tested_on": metrics["n_test"],
+        "labels": _names(metrics["labels"]),
+        "split": metrics["split"],
+        "scoring": metrics["scoring"],
+        "synthetic": bool(metrics["synthetic"]),
+        "note": metrics.get("note", ""),
+        "runs": run.id,
+    }
+
+
+_SPLITS = ("train", "validation", "test")
+
+
+def _names(labels: Any) -> str:
+    return ", ".join(map(str, labels)) if isinstance(labels, Sequence) else str(labels)
+
+
+def composition(runs: Iterable[Run]) -> pd.DataFrame:
+    """Training examples per task, partition, site and topic, as dealt by the lowest seed."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    seen: set[tuple[str, str]] = set()
+    for cell in cells(runs):
+        key = (cell.config.task, cell.partition)
+        if cell.runs and not cell.pooled and key not in seen:
+            seen.add(key)
+            rows += _composition_rows(cell)
+    return pd.DataFrame(rows)
+
+
+def _composition_rows(cell: Cell) -> list[dict[str, Any]]:
+    run = cell.runs[0]
+    topics = sorted({topic for site in run.sites for topic in site["topics"]})
+    return [
+        {
+            "task": cell.config.task,
+            "task_title": run.metrics["task_title"],
+            "partition": cell.partition,
+            "seed": run.config.seed,
+            "site": site["site"],
+            "trained": bool(site.get("trained", True)),
+            "n_train": site["n_train"],
+            "topic": topic,
+            "examples": site["topics"].get(topic, 0),
+            "synthetic": bool(run.metrics["synthetic"]),
+            "runs": run.id,
+        }
+        for site in run.sites
+        for topic in topics
+    ]
+
+
+def resources(runs: Iterable[Run]) -> pd.DataFrame:
+    """One row per backbone and method: sizes, and bytes really sent per site and round.
+
+    Units: parameters are counted, sizes are bytes. Payloads come from federated runs and are empty
+    where there is none.
+    """
+    import pandas as pd
+
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for cell in cells(run for run in runs if run.config.setting != "base"):
+        groups.setdefault(cell.about[1:], []).extend(cell.runs)
+    return pd.DataFrame([_resource_row(group) for group in groups.values()])
+
+
+def _resource_row(runs: Sequence[Run]) -> dict[str, Any]:
+    run, metrics = runs[0], runs[0].metrics
+    whole = metrics.get("backbone_parameters", float("nan"))
+    federated = [run for run in runs if run.config.setting == "federated"]
+    return {
+        "backbone": run.config.backbone,
+        "method": run.config.method,
+        "compute": run.config.compute,
+        "backbone_parameters": whole,
+        "trainable_parameters": metrics["trainable_parameters"],
+        "trainable_share": metrics["trainable_parameters"] / whole,
+        "backbone_bytes": metrics["backbone_bytes"],
+        "adapter_bytes": metrics["adapter_bytes"],
+        "bytes_down": _per_message(federated, "bytes_down"),
+        "bytes_up": _per_message(federated, "bytes_up"),
+        "tasks": ", ".join(dict.fromkeys(run.config.task for run in runs)),
+    }
+
+
+def _per_message(runs: Sequence[Run], name: str) -> float | None:
+    """Mean payload in bytes of one site in one round."""
+    records = [record for run in runs for record in run.rounds]
+    messages = sum(len(record["cohort"]) for record in records)
+    return sum(record[name] for record in records) / messages if messages else None
+
+
+def convergence(runs: Iterable[Run]) -> pd.DataFrame:
+    """Validation accuracy after each round: mean, least and greatest over seeds, in fractions.
+
+    Each setting is scored on validation data it would really have: a local model on its own site's
+    (mean over sites), the federated one on all sites' (weighted by examples), the centralized one
+    on the pool.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for cell in cells(runs):
+        if cell.runs and cell.config.setting != "base":
+            rows += _convergence_rows(cell)
+    return pd.DataFrame(rows)
+
+
+def _convergence_rows(cell: Cell) -> list[dict[str, Any]]:
+    by_seed = [_per_round(run) for run in cell.runs]
+    metrics, config = cell.runs[0].metrics, cell.config
+    rows = []
+    for number in sorted(set.intersection(*(set(rounds) for rounds in by_seed))):
+        values = [rounds[number] for rounds in by_seed]
+        row = {
+            "task": config.task,
+            "task_title": metrics["task_title"],
+            "backbone": config.backbone,
+            "method": config.method,
+            "setting": config.setting,
+            "partition": cell.partition,
+            "round": number,
+            "rounds": config.rounds,
+            "passes": config.passes * number / config.rounds,
+            "mean": sum(values) / len(values),
+            "least": min(values),
+            "greatest": max(values),
+            "n_seeds": len(values),
+            "n_validation": metrics["n_validation"],
+            "synthetic": bool(metrics["synthetic"]),
+            "runs": " ".join(run.id for run in cell.runs),
+        }
+        rows.append(row)
+    return rows
+
+
+def _per_round(run: Run) -> dict[int, float]:
+    """Rounds done -> validation accuracy, mean over federations with validation examples."""
+    found: dict[int, list[float]] = {}
+    for record in run.rounds:
+        value = record.get("validation_accuracy")
+        if value is not None and value == value:
+            found.setdefault(int(record["round"]) + 1, []).append(float(value))
+    return {number: sum(values) / len(values) for number, values in found.items()}
+
+
+def partitions(frame: pd.DataFrame) -> list[str]:
+    """Labels of the partitions in a frame, in the order of tables, without the pooled one."""
+    return [str(name) for name in frame["partition"].unique() if name != POOLED]

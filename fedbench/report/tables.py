@@ -1,0 +1,293 @@
+"""Every table as a plain frame: values are fractions, one row per thing said.
+
+How a frame is rendered and written, with the runs it came from, is in
+:mod:`fedbench.report.writing`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedbench.config import SETTINGS, RunConfig
+from fedbench.report import stats
+from fedbench.report.cells import POOLED, Cell, Holders, cells, holders
+from fedbench.report.origin import titled
+from fedbench.report.scores import ACCURACY, METRICS, OWN, WORST, mean_of, own_site
+from fedbench.store import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOT_RUN = "not run"
+SIGNIFICANT = 0.05  #: an adjusted p-value below this is said to differ
+REFERENCES = ("chance", "majority", "blind")
+MARKS = {"chance": "†", "majority": "‡", "blind": "§"}
+
+MAIN_COLUMNS = (
+    *("task", "task_title", "backbone", "method", "setting", "partition", "sites", "rule"),
+    *("metric", "mean", "ci_low", "ci_high", "ci_kind", "n_seeds", "n_seeds_planned"),
+    *("n_train", "n_test", "split", "scoring", "compute", "labels", "passes", "steps"),
+    *("chance", "majority", "blind", "p_chance", "p_majority", "p_blind"),
+    *("smallest_difference", "verdict", "synthetic", "note", "runs"),
+)
+
+CONTRASTS = (("federated", "local"), ("federated", "centralized"), ("centralized", "base"))
+
+
+def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.DataFrame:
+    """Every score of every cell, with interval, n, and whether it differs from guessing.
+
+    Values are fractions. ``p_*`` belong to accuracy on the common test set: one-sided, paired,
+    clustered over items, Holm-adjusted over the whole table. ``smallest_difference`` is the
+    distance from a fixed reference that would have been seen with a power of 80 %. A cell that is
+    ``planned`` but has no run is there, and says so.
+    """
+    import pandas as pd
+
+    found = cells(runs, planned)
+    where = holders(found)
+    rows = [row for cell in found for row in _cell_rows(cell, where, _partitions(cell, found))]
+    frame = pd.DataFrame(rows, columns=list(MAIN_COLUMNS))
+    tests = [f"p_{reference}" for reference in REFERENCES]
+    adjusted = stats.holm(frame[tests].to_numpy(dtype=float).ravel().tolist())
+    frame[tests] = pd.DataFrame([adjusted[i : i + 3] for i in range(0, len(adjusted), 3)])
+    frame["verdict"] = [_verdict(row) for row in frame.to_dict("records")]
+    return frame
+
+
+def _partitions(cell: Cell, found: Iterable[Cell]) -> list[str]:
+    """Partitions of the cell's task: its own, or all where the setting knows no sites."""
+    if not cell.pooled:
+        return [cell.partition]
+    same = [other for other in found if other.config.task == cell.config.task and not other.pooled]
+    return list(dict.fromkeys(other.partition for other in same))
+
+
+def _cell_rows(cell: Cell, where: Holders, partitions: Sequence[str]) -> list[dict[str, Any]]:
+    if not cell.runs:
+        return [_absent_row(cell)]
+    facts = _facts(cell)
+    rows = []
+    for metric, score in METRICS.items():
+        if (estimate := score(cell)) is not None:
+            tests = _p_values(cell) if metric == ACCURACY else {}
+            rows.append(facts | _row(cell, metric, estimate) | tests)
+    for partition in partitions:
+        for metric in (OWN, WORST):
+            own = own_site(cell, partition, where, worst=metric == WORST)
+            if own is not None:
+                rows.append(facts | _row(cell, metric, own) | {"partition": partition})
+    return rows
+
+
+def _row(cell: Cell, metric: str, score: stats.Estimate) -> dict[str, Any]:
+    found = stats.interval(score)
+    return {
+        "metric": metric,
+        "mean": found.mean,
+        "ci_low": max(0.0, found.low),
+        "ci_high": min(1.0, found.high),
+        "ci_kind": found.kind,
+        "n_seeds": len(cell.runs),
+        "smallest_difference": stats.smallest_difference(found),
+    }
+
+
+def _absent_row(cell: Cell) -> dict[str, Any]:
+    return {**_asked(cell), "metric": ACCURACY, "n_seeds": 0}
+
+
+def _asked(cell: Cell) -> dict[str, Any]:
+    """What is known of a cell without running it."""
+    config = cell.config
+    return {
+        "task": config.task,
+        "task_title": config.task,
+        "backbone": config.backbone,
+        "method": config.method,
+        "setting": config.setting,
+        "partition": cell.partition,
+        "sites": 1 if cell.pooled else config.partition.sites,
+        "rule": config.rule if config.setting == "federated" else "none",
+        "compute": config.compute,
+        "labels": config.labels,
+        "n_seeds_planned": cell.planned,
+    }
+
+
+def _facts(cell: Cell) -> dict[str, Any]:
+    """What a cell's runs say about themselves."""
+    metrics = cell.runs[0].metrics
+    copied = {name: metrics[name] for name in ("task_title", "n_train", "n_test", "split")}
+    references = {name: _mean([table[name].mean() for table in cell.tables]) for name in REFERENCES}
+    return {
+        **_asked(cell),
+        **copied,
+        **references,
+        "scoring": metrics["scoring"],
+        "passes": 0.0 if cell.config.setting == "base" else cell.passes,
+        "steps": _mean([float(run.metrics["steps"]) for run in cell.runs]),
+        "synthetic": bool(metrics["synthetic"]),
+        "note": metrics.get("note", ""),
+        "runs": " ".join(run.id for run in cell.runs),
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(sum(values) / len(values))
+
+
+def _p_values(cell: Cell) -> dict[str, float]:
+    """One-sided p-values, not yet adjusted, of accuracy above each predictor without skill."""
+    own = mean_of(cell, "correct")
+    found = {}
+    for reference in REFERENCES:
+        other = mean_of(cell, reference)
+        difference = stats.minus(own, other) if own and other else None
+        found[f"p_{reference}"] = float("nan") if difference is None else stats.p_above(difference)
+    return found
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    if not row["n_seeds"]:
+        return NOT_RUN
+    if row["metric"] != ACCURACY:
+        return ""
+    below = not_above(row)
+    return f"not above {', '.join(below)}" if below else "above chance, majority and blind"
+
+
+def not_above(row: Mapping[Any, Any]) -> list[str]:
+    """The predictors without skill that a row of :func:`main_results` is not shown to beat."""
+    return [name for name in REFERENCES if not row[f"p_{name}"] < SIGNIFICANT]
+
+
+def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
+    """Differences of two settings, paired over seeds and items, in fractions.
+
+    Federated against local is compared on the common test set and on the sites' own items.
+    """
+    import pandas as pd
+
+    found = cells(runs)
+    where = holders(found)
+    rows = []
+    for left, (better, other) in itertools.product(found, CONTRASTS):
+        if left.config.setting == better:
+            for right in (cell for cell in found if _comparable(left, cell, other)):
+                rows += _contrast_rows(left, right, where)
+    return pd.DataFrame(rows)
+
+
+def _comparable(left: Cell, right: Cell, setting: str) -> bool:
+    same = left.about == right.about and left.config.labels == right.config.labels
+    either = left.pooled or right.pooled or left.partition == right.partition
+    return right.config.setting == setting and same and either
+
+
+def _contrast_rows(left: Cell, right: Cell, where: Holders) -> list[dict[str, Any]]:
+    pairs = {ACCURACY: (mean_of(left, "correct"), mean_of(right, "correct"))}
+    if right.config.setting == "local":
+        pairs[OWN] = own_site(left, left.partition, where), own_site(right, left.partition, where)
+    rows = []
+    for metric, (a, b) in pairs.items():
+        difference = stats.minus(a, b) if a and b else None
+        if difference is not None:
+            rows.append(_contrast_row(left, right, metric, difference))
+    return rows
+
+
+def _contrast_row(
+    left: Cell, right: Cell, metric: str, difference: stats.Estimate
+) -> dict[str, Any]:
+    found = stats.interval(difference)
+    facts = _facts(left)
+    names = ("task", "task_title", "backbone", "method", "partition")
+    return {
+        **{name: facts[name] for name in names},
+        "contrast": f"{left.config.setting} − {right.config.setting}",
+        "metric": metric,
+        "mean": found.mean,
+        "ci_low": found.low,
+        "ci_high": found.high,
+        "ci_kind": found.kind,
+        "n_seeds": max(1, len(difference.seeds)),
+        "n_test": facts["n_test"],
+        "smallest_difference": stats.smallest_difference(found),
+        "verdict": _direction(found, left.config.setting, right.config.setting),
+        "synthetic": facts["synthetic"],
+        "runs": " ".join(run.id for run in (*left.runs, *right.runs)),
+    }
+
+
+def _direction(found: stats.Interval, left: str, right: str) -> str:
+    if found.low > 0:
+        return f"{left} higher"
+    return f"{right} higher" if found.high < 0 else "no difference shown"
+
+
+def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
+    """The table that people read: a row per task, backbone, method and partition.
+
+    Each setting is ``mean [low, high]`` in %, marked where it is not shown to beat chance (†), the
+    training majority (‡) or a scorer that never saw the question (§); the last column says what
+    may be concluded.
+    """
+    import pandas as pd
+
+    chosen = frame[(frame["metric"] == metric) & (frame["labels"] == "true")]
+    keys = ["task", "backbone", "method"]
+    rows = []
+    for _, group in chosen.groupby(keys, sort=False):
+        partitions = [name for name in group["partition"].unique() if name != POOLED]
+        for partition in partitions or [POOLED]:
+            rows.append(_wide_row(group[group["partition"].isin([partition, POOLED])], partition))
+    return pd.DataFrame(rows)
+
+
+def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
+    by_setting = {row["setting"]: row for row in group.to_dict("records")}
+    first = next((row for row in by_setting.values() if row["n_seeds"]), None)
+    first = first or next(iter(by_setting.values()))
+    return {
+        "task": titled(first["task_title"], first["synthetic"] is True),
+        "backbone": first["backbone"],
+        "method": first["method"],
+        "partition": partition,
+        **{setting: _wide_cell(by_setting.get(setting)) for setting in SETTINGS},
+        "chance": _percent(first["chance"]),
+        "majority": _percent(first["majority"]),
+        "n_test": first["n_test"],
+        "verdict": conclusion(list(by_setting.values())),
+    }
+
+
+def _wide_cell(row: Mapping[Any, Any] | None) -> str:
+    if row is None or not row["n_seeds"]:
+        return NOT_RUN
+    marks = "".join(MARKS[name] for name in not_above(row)) if row["metric"] == ACCURACY else ""
+    low, high = 100 * row["ci_low"], 100 * row["ci_high"]
+    return f"{100 * row['mean']:.1f} [{low:.1f}, {high:.1f}]{marks}"
+
+
+def _percent(value: float) -> str:
+    return "" if value != value else f"{100 * value:.1f}"
+
+
+def conclusion(rows: Sequence[Mapping[Any, Any]]) -> str:
+    """What the settings of one row of the table, taken together, allow to be said."""
+    ordered = sorted(rows, key=lambda row: SETTINGS.index(row["setting"]))
+    run = [row for row in ordered if row["n_seeds"] and row["metric"] == ACCURACY]
+    if not run:
+        return NOT_RUN if rows and rows[0]["metric"] == ACCURACY else ""
+    if all("chance" in not_above(row) for row in run):
+        return "no setting differs from guessing: nothing can be concluded"
+    skilled = [row["setting"] for row in run if not not_above(row)]
+    if not skilled:
+        return "no setting beats all predictors without skill: nothing about the questions is shown"
+    rest = [
+        f"{row['setting']} not above {', '.join(below)}" for row in run if (below := not_above(row))
+    ]
+    return "; ".join([f"above guessing: {', '.join(skilled)}", *rest])

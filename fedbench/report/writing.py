@@ -1,0 +1,140 @@
+"""Tables on disk: numbers as CSV, the page as Markdown and LaTeX, the runs behind as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedbench.files import write_bytes, write_json
+from fedbench.report.origin import behind, origins, remarks
+from fedbench.store import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: columns that hold fractions and are printed in %
+PERCENT = {
+    *("mean", "ci_low", "ci_high", "chance", "majority", "blind", "smallest_difference"),
+    *("trainable_share", "least", "greatest"),
+}
+
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "†": r"\textdagger{}",
+    "‡": r"\textdaggerdbl{}",
+    "§": r"\S{}",
+    "−": "$-$",
+    "–": "--",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "≤": r"$\leq$",
+    "α": r"$\alpha$",
+    "’": "'",
+}
+
+
+def write_table(
+    frame: pd.DataFrame,
+    name: str,
+    folder: Path,
+    runs: Sequence[Run],
+    caption: str,
+    columns: Sequence[str] | None = None,
+) -> str:
+    """Write ``frame`` as ``name``.csv, .md, .tex and .json; return the Markdown, to be shown.
+
+    The CSV holds every column, in fractions. The page shows ``columns`` only, in %, under a caption
+    that says by itself what is synthetic, not comparable, a subset, or recorded by older code.
+
+    Raises:
+        FedbenchError: the folder cannot be written.
+    """
+    shown = frame[list(columns)] if columns else frame
+    used = behind(frame, runs)
+    whole = " ".join([caption, *remarks(used)])
+    page = f"{whole}\n\n{markdown(shown)}"
+    write_bytes(folder / f"{name}.csv", numbers(frame))
+    write_bytes(folder / f"{name}.md", page.encode())
+    write_bytes(folder / f"{name}.tex", latex(shown, name, whole).encode())
+    write_json(folder / f"{name}.json", provenance(used, whole))
+    return page
+
+
+def provenance(runs: Sequence[Run], caption: str) -> dict[str, Any]:
+    """Everything needed to find out where a table or figure came from."""
+    return {"caption": caption, "origins": origins(runs)}
+
+
+def numbers(frame: pd.DataFrame) -> bytes:
+    """The frame as CSV, fractions with six digits."""
+    text: str = frame.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return text.encode()
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """The frame as a Markdown table."""
+    head, *body = _cells(frame)
+    lines = [head, ["---"] * len(head), *body]
+    escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
+    return "\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n"
+
+
+def latex(frame: pd.DataFrame, name: str, caption: str) -> str:
+    """The frame as a LaTeX table; needs the packages booktabs, graphicx and textcomp."""
+    head, *body = [[escape(cell) for cell in line] for line in _cells(frame)]
+    rows = [f"{' & '.join(line)} \\\\" for line in body]
+    lines = [
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{escape(caption)}}}",
+        rf"\label{{tab:{name}}}",
+        r"\resizebox{\linewidth}{!}{%",
+        rf"\begin{{tabular}}{{{_alignment(frame)}}}",
+        r"\toprule",
+        f"{' & '.join(head)} \\\\",
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """``text`` for LaTeX."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _alignment(frame: pd.DataFrame) -> str:
+    return "".join("r" if kind.kind in "if" else "l" for kind in frame.dtypes)
+
+
+def _cells(frame: pd.DataFrame) -> list[list[str]]:
+    head = [_title(str(column)) for column in frame.columns]
+    rows = frame.to_dict("records")
+    return [head, *([render(str(name), value) for name, value in row.items()] for row in rows)]
+
+
+def _title(column: str) -> str:
+    words = column.replace("_", " ")
+    return f"{words} (%)" if column in PERCENT else words
+
+
+def render(column: str, value: Any) -> str:
+    """One value as people read it: fractions in %, small p-values as a bound, nothing for NaN."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, str | bool):
+        return str(value)
+    if column.startswith("p_"):
+        return "<0.001" if value < 0.001 else f"{value:.3f}"
+    if column in PERCENT:
+        return f"{100 * value:.1f}"
+    return f"{value:,.0f}" if value == int(value) or value > 100 else f"{value:.3g}"

@@ -1,0 +1,116 @@
+"""From a description to a task: rows read, checked, deduplicated, split and counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from fedbench.errors import FedbenchError
+from fedbench.hashing import sha256_json
+from fedbench.tasks.examples import Draft, draft, task_labels
+from fedbench.tasks.sources import Source, find_source, read_source
+from fedbench.tasks.spec import TaskSpec
+from fedbench.tasks.specfile import read_spec
+from fedbench.tasks.splits import one_of_each, split, split_name
+from fedbench.tasks.task import SPLITS, Example, Split, Task
+from fedbench.tasks.topics import TOPICS
+
+
+def load_task(name_or_path: str, *, data_dirs: Sequence[Path | str] | None = None) -> Task:
+    """Load and check a task by name, or by the path of a YAML file that describes one.
+
+    ``name:letter`` and ``name:text`` ask a multiple-choice task with another scoring. Files are
+    looked for in the YAML file's folder (if a path was given), ``data_dirs``, ``$FEDBENCH_DATA``
+    and ``data/raw``, then on the Hugging Face hub.
+
+    Raises:
+        FedbenchError: unknown task, missing dataset, or a file, row or field that is wrong.
+    """
+    spec, folder = read_spec(name_or_path)
+    source = find_source(spec, folder, [Path(place) for place in data_dirs or ()])
+    return _load(spec.model_dump_json(), source)
+
+
+@lru_cache(maxsize=16)
+def _load(spec_json: str, source: Source) -> Task:
+    spec = TaskSpec.model_validate_json(spec_json)
+    said, rows, hashes = read_source(spec, source)
+    answer = said.answer or spec.answer
+    drafts = [item for row in rows if (item := draft(spec, answer, row)) is not None]
+    distinct, removed = one_of_each(drafts)
+    examples = _examples(spec, split(spec, distinct))
+    _check(spec, examples)
+    counts = {
+        "rows": len(rows),
+        "dropped_duplicate_options": len(rows) - len(drafts),
+        **removed,
+        "removed_overlap": len(distinct) - len(examples),
+    }
+    return Task(
+        name=spec.name,
+        title=spec.title,
+        domain=spec.domain,
+        scoring=spec.scoring,
+        labels=task_labels(spec, drafts),
+        synthetic=spec.synthetic,
+        split=said.split or split_name(spec, distinct),
+        note=" ".join(text for text in (said.caveat, spec.note) if text),
+        examples=examples,
+        digest=_digest(spec, examples),
+        sources=hashes,
+        audit={**counts, **_audit(examples)},
+    )
+
+
+def _examples(spec: TaskSpec, placed: Sequence[tuple[Split, Draft]]) -> tuple[Example, ...]:
+    topics = TOPICS[spec.topic.kind](
+        spec.topic, [item.topic for _, item in placed], [item.label for _, item in placed]
+    )
+    return tuple(
+        Example(
+            id=item.id,
+            split=part,
+            prompt=item.prompt,
+            blind_prompt=item.blind_prompt,
+            choices=item.choices,
+            gold=item.gold,
+            label=item.label,
+            group=item.group,
+            cluster=item.cluster,
+            topic=topic,
+            attribute=item.attribute,
+        )
+        for (part, item), topic in zip(placed, topics, strict=True)
+    )
+
+
+def _check(spec: TaskSpec, examples: Sequence[Example]) -> None:
+    for name in SPLITS:
+        if not any(example.split == name for example in examples):
+            raise FedbenchError(
+                f"task {spec.name}: the {name} split is empty; the files hold too few rows, "
+                "or the task's file names the wrong ones."
+            )
+
+
+def _audit(examples: Sequence[Example]) -> dict[str, object]:
+    groups = {s: {e.group for e in examples if e.split == s} for s in SPLITS}
+    seen = groups["train"] | groups["validation"]
+    labels = {s: Counter(e.label for e in examples if e.split == s) for s in SPLITS}
+    return {
+        "train_test_overlap_groups": len(seen & groups["test"]),
+        "train_validation_overlap_groups": len(groups["train"] & groups["validation"]),
+        "splits": {name: counter.total() for name, counter in labels.items()},
+        "groups": {name: len(groups[name]) for name in SPLITS},
+        "labels": {name: dict(sorted(counter.items())) for name, counter in labels.items()},
+    }
+
+
+def _digest(spec: TaskSpec, examples: Sequence[Example]) -> str:
+    seen = [
+        [e.id, e.split, e.blind_prompt, e.gold, e.group, e.cluster, e.topic, e.attribute]
+        for e in examples
+    ]
+    return sha256_json([spec.name, spec.scoring, seen])

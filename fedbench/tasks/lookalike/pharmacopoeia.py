@@ -1,0 +1,188 @@
+"""Look-alike of medical questions: who knows the facts of an invented pharmacopoeia?
+
+A fact ties an invented disease to one of a few invented answers; only training on the fact can
+teach it. The wrong options are answers of other facts, drawn so that no option is right more
+often than another: whoever ignores the disease is at chance. Test wordings are never trained on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedbench.streams import generator
+from fedbench.tasks.lookalike.words import invent
+from fedbench.tasks.task import Split
+
+LETTERS = "ABCD"
+
+
+class Wordings(NamedTuple):
+    """Ways to ask for one relation, with a slot for the disease."""
+
+    ending: str  #: of the invented answers
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+RELATIONS: Mapping[str, Wordings] = {
+    "drug": Wordings(
+        ending="in",
+        train=(
+            "Which drug treats {}?",
+            "What should a patient with {} take?",
+            "A patient has {}. Which drug helps?",
+            "The doctor found {}. What is given?",
+            "Which medicine is good for {}?",
+            "To heal {}, what do we use?",
+            "A boy came with {}. What did he get?",
+            "What is the best treatment of {}?",
+        ),
+        validation=("Somebody has {}. Which medicine is right?",),
+        test=(
+            "A woman suffers from {}. Which medicine works?",
+            "What do doctors give against {}?",
+            "Which remedy helps people with {}?",
+            "What is used in {}?",
+        ),
+    ),
+    "cause": Wordings(
+        ending="us",
+        train=(
+            "What causes {}?",
+            "Which germ leads to {}?",
+            "A patient has {}. What is the cause?",
+            "Where does {} come from?",
+            "Which agent is behind {}?",
+            "What is the origin of {}?",
+            "The doctor found {}. What caused it?",
+            "People get {} from what?",
+        ),
+        validation=("Which thing brings about {}?",),
+        test=(
+            "A woman suffers from {}. What is to blame?",
+            "What makes people ill with {}?",
+            "Which germ is found in {}?",
+            "Why does somebody get {}?",
+        ),
+    ),
+    "sign": Wordings(
+        ending="ia",
+        train=(
+            "What is a sign of {}?",
+            "Which symptom belongs to {}?",
+            "A patient has {}. What do we see?",
+            "How does {} show itself?",
+            "What is typical of {}?",
+            "Which finding points to {}?",
+            "The doctor found {}. What did he notice?",
+            "People with {} have what?",
+        ),
+        validation=("What does one notice in {}?",),
+        test=(
+            "A woman suffers from {}. What can be seen?",
+            "What comes along with {}?",
+            "Which sign is common in {}?",
+            "How do we recognise {}?",
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Knobs:
+    """Size, difficulty and spread of a pharmacopoeia."""
+
+    seed: int
+    relations: str = "drug"  #: names in ``RELATIONS``, separated by spaces
+    diseases: int = 64
+    answers: int = 16  #: per relation; fewer are easier to learn
+    wordings: int = 6  #: training wordings of every fact
+    sets: int = 2  #: sets of options per fact and test wording
+    owners: int = 8  #: institutions, and chapters
+    spread: float = 1.0  #: 1: a fact is with one institution; 0: anywhere
+
+
+class Fact(NamedTuple):
+    """One line of the pharmacopoeia."""
+
+    key: str
+    disease: str
+    relation: str
+    answer: str
+    chapter: str
+    institution: str
+
+
+def rows(knobs: Mapping[str, Any]) -> Iterator[tuple[Split, dict[str, Any]]]:
+    """All rows of the look-alike with these knobs, split by wording."""
+    chosen = Knobs(**knobs)
+    facts, inventory = _facts(chosen)
+    for fact in facts:
+        wordings = RELATIONS[fact.relation]
+        random = generator("lookalike", chosen.seed, "rows", fact.key)
+        for wording in wordings.train[: chosen.wordings]:
+            yield "train", _row(chosen, fact, wording, inventory, random)
+        for wording in wordings.validation:
+            yield "validation", _row(chosen, fact, wording, inventory, random)
+        for wording in wordings.test:
+            for _ in range(chosen.sets):
+                yield "test", _row(chosen, fact, wording, inventory, random)
+
+
+def names(knobs: Mapping[str, Any]) -> list[str]:
+    """Every invented name of the look-alike with these knobs."""
+    facts, inventory = _facts(Knobs(**knobs))
+    found = [name for answers in inventory.values() for name in answers]
+    return sorted({*found, *(fact.disease for fact in facts)})
+
+
+def _facts(knobs: Knobs) -> tuple[list[Fact], dict[str, list[str]]]:
+    random = generator("lookalike", knobs.seed, "names")
+    diseases = invent(random, knobs.diseases)
+    inventory = {
+        relation: invent(random, knobs.answers, RELATIONS[relation].ending)
+        for relation in knobs.relations.split()
+    }
+    facts = []
+    for relation, answers in inventory.items():
+        dealt = random.permutation(np.arange(knobs.diseases) % knobs.answers)
+        for number, (disease, answer) in enumerate(zip(diseases, dealt, strict=True)):
+            chapter, institution = number * knobs.owners // knobs.diseases, number % knobs.owners
+            facts.append(
+                Fact(
+                    key=f"{relation} of {disease}",
+                    disease=disease,
+                    relation=relation,
+                    answer=answers[answer],
+                    chapter=f"chapter-{chapter}",
+                    institution=f"institution-{institution}",
+                )
+            )
+    return facts, inventory
+
+
+def _row(
+    knobs: Knobs,
+    fact: Fact,
+    wording: str,
+    inventory: Mapping[str, list[str]],
+    random: np.random.Generator,
+) -> dict[str, Any]:
+    others = [answer for answer in inventory[fact.relation] if answer != fact.answer]
+    options = [fact.answer, *random.choice(others, len(LETTERS) - 1, replace=False)]
+    order = random.permutation(len(LETTERS))
+    own = random.random() < knobs.spread
+    elsewhere = f"institution-{random.integers(knobs.owners)}"
+    return {
+        "question": wording.format(fact.disease),
+        "options": {LETTERS[place]: str(options[i]) for place, i in enumerate(order)},
+        "answer_idx": LETTERS[list(order).index(0)],
+        "fact": fact.key,
+        "chapter": fact.chapter,
+        "institution": fact.institution if own else elsewhere,
+    }

@@ -1,0 +1,154 @@
+"""File formats: one function per format, and a registry of them.
+
+A parser yields ``(where, columns)`` for every row; ``where`` names the row for messages.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedbench.errors import FedbenchError
+
+Parsed = Iterator[tuple[str, dict[str, Any]]]
+Parser = Callable[[Path, str], Parsed]
+
+AGAIN = "the file seems damaged or cut short: fetch it again"
+
+
+def read_csv(path: Path, encoding: str) -> Parsed:
+    """Comma-separated values with a header line (``.tsv``: separated by tabs)."""
+    delimiter = "\t" if path.suffix == ".tsv" else ","
+    reader = csv.DictReader(io.StringIO(_text(path, encoding)), delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            where = f"{path}, line {reader.line_num}"
+            if None in row or None in row.values():
+                raise FedbenchError(f"{where}: not as many fields as the header has; {AGAIN}.")
+            yield where, dict(row)
+    except csv.Error as error:
+        raise FedbenchError(f"{path}, line {reader.line_num}: {error}; {AGAIN}.") from None
+
+
+def read_jsonl(path: Path, encoding: str) -> Parsed:
+    """One JSON object a line."""
+    for number, line in enumerate(_text(path, encoding).split("\n"), start=1):
+        if line.strip():
+            where = f"{path}, line {number}"
+            yield where, _object(_json(line, where), where)
+
+
+def read_json(path: Path, encoding: str) -> Parsed:
+    """A JSON list of objects, or one object a line (which many releases call ``.json``)."""
+    text = _text(path, encoding)
+    if not text.lstrip().startswith("["):
+        yield from read_jsonl(path, encoding)
+        return
+    for number, row in enumerate(_json(text, str(path)), start=1):
+        where = f"{path}, entry {number}"
+        yield where, _object(row, where)
+
+
+def read_parquet(path: Path, encoding: str) -> Parsed:
+    """A Parquet table."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    except (pyarrow.ArrowException, OSError):
+        raise FedbenchError(f"{path} is not a Parquet table; {AGAIN}.") from None
+    for number, row in enumerate(rows, start=1):
+        yield f"{path}, row {number}", row
+
+
+def read_sentence_at_label(path: Path, encoding: str) -> Parsed:
+    """Financial PhraseBank: ``sentence@label``, split at the last ``@``."""
+    for number, line in enumerate(_text(path, encoding).split("\n"), start=1):
+        where = f"{path}, line {number}"
+        sentence, at, label = line.strip().rpartition("@")
+        if at and sentence.strip():
+            yield where, {"sentence": sentence.strip(), "label": label.strip()}
+        elif line.strip():
+            raise FedbenchError(f"{where}: not of the form sentence@label; {AGAIN}.")
+
+
+def read_fiqa(path: Path, encoding: str) -> Parsed:
+    """FiQA 2018 task 1: a JSON object of sentences, each with one entry per target."""
+    entries = _json(_text(path, encoding), str(path))
+    source = "headline" if "headline" in path.name else "post"
+    for key, entry in _object(entries, str(path)).items():
+        where = f"{path}, entry {key}"
+        try:
+            sentence = entry["sentence"]
+            targets = [(info["target"], info["sentiment_score"]) for info in entry["info"]]
+        except (KeyError, TypeError):
+            raise FedbenchError(
+                f"{where}: sentence, target or sentiment_score is missing; {AGAIN}."
+            ) from None
+        for target, score in targets:
+            row = {"sentence": sentence, "target": target, "score": score, "source": source}
+            yield where, row
+
+
+PARSERS: Mapping[str, Parser] = {
+    "csv": read_csv,
+    "tsv": read_csv,
+    "jsonl": read_jsonl,
+    "json": read_json,
+    "parquet": read_parquet,
+    "sentence_at_label": read_sentence_at_label,
+    "fiqa": read_fiqa,
+}
+
+
+def parse(path: Path, form: str, encoding: str) -> Parsed:
+    """All rows of a file; ``form`` names its parser, or is empty to go by the file's ending.
+
+    Raises:
+        FedbenchError: unknown format, wrong encoding, damaged, truncated or empty file.
+    """
+    form = form or path.suffix.lstrip(".")
+    if form not in PARSERS:
+        raise FedbenchError(
+            f"{path}: format {form!r} is not known (use one of {', '.join(PARSERS)})."
+        )
+    empty = True
+    for row in PARSERS[form](path, encoding):
+        empty = False
+        yield row
+    if empty:
+        raise FedbenchError(f"{path} is empty: {AGAIN}.")
+
+
+def _text(path: Path, encoding: str) -> str:
+    try:
+        return path.read_bytes().decode(encoding).replace("\r\n", "\n").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise FedbenchError(
+            f"{path}, byte {error.start}: not {encoding} text; set encoding in the task's file, "
+            "or fetch the file again."
+        ) from None
+    except LookupError:
+        raise FedbenchError(
+            f"encoding {encoding!r} is not known: correct the task's file."
+        ) from None
+    except OSError as error:
+        raise FedbenchError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise FedbenchError(f"{where}: not valid JSON; {AGAIN}.") from None
+
+
+def _object(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise FedbenchError(f"{where}: a JSON object was expected; {AGAIN}.")
+    return value

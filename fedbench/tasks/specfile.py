@@ -1,0 +1,75 @@
+"""Finding and reading the YAML file that describes a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import ValidationError
+
+from fedbench.errors import FedbenchError
+from fedbench.tasks.spec import TaskSpec
+from fedbench.tasks.task import Scoring
+
+SPECS = Path(__file__).resolve().parent / "specs"
+
+
+def shipped_specs() -> list[TaskSpec]:
+    """The descriptions that come with fedbench, by name."""
+    return [read_spec(path.stem)[0] for path in sorted(SPECS.glob("*.yml"))]
+
+
+def read_spec(name_or_path: str) -> tuple[TaskSpec, Path | None]:
+    """The description of a task, and its folder if it was given as a path.
+
+    ``name:letter`` or ``name:text`` asks a multiple-choice task with another scoring.
+
+    Raises:
+        FedbenchError: no such task, or a file that does not describe one.
+    """
+    name, _, scoring = name_or_path.rpartition(":")
+    if scoring not in get_args(Scoring):
+        name, scoring = name_or_path, ""
+    path = _spec_path(name)
+    values = _read_yaml(path)
+    if scoring:
+        values["scoring"] = scoring
+    try:
+        spec = TaskSpec.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(_problem(detail) for detail in error.errors())
+        raise FedbenchError(f"{path} does not describe a task: {problems}.") from None
+    return spec, None if path.parent == SPECS else path.resolve().parent
+
+
+def _spec_path(name: str) -> Path:
+    if name.endswith((".yml", ".yaml")):
+        if not Path(name).is_file():
+            raise FedbenchError(f"The task file {name} does not exist: check the path.")
+        return Path(name)
+    path = SPECS / f"{name}.yml"
+    if "/" in name or not path.is_file():
+        known = ", ".join(sorted(entry.stem for entry in SPECS.glob("*.yml")))
+        raise FedbenchError(
+            f"There is no task {name!r}: use one of {known}, or the path of a YAML file."
+        )
+    return path
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        detail = " ".join(str(error).split())
+        raise FedbenchError(f"{path} is not valid YAML: {detail}.") from None
+    if not isinstance(values, dict):
+        raise FedbenchError(f"{path} is not a YAML mapping: it must hold name, title, prompt, ….")
+    return values
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    field = ".".join(str(part) for part in detail["loc"]) or "the file"
+    message = detail["msg"].removeprefix("Value error, ")
+    return f"{field}: {message[0].lower()}{message[1:]}"
