@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -87,6 +88,11 @@ class Cell:
         return f"{self.task} {self.backbone} {self.method}"
 
 
+def short_name(profile: str) -> str:
+    """What folders are called after: the name, or that of one's own file."""
+    return Path(profile).stem if profile.endswith(".yml") else profile
+
+
 def names() -> list[str]:
     """All profiles."""
     return sorted(path.stem for path in _FOLDER.glob("*.yml"))
@@ -94,14 +100,16 @@ def names() -> list[str]:
 
 @lru_cache
 def read_spec(name: str) -> ProfileSpec:
-    """The profile's file, validated.
+    """The profile's file, validated: ``name`` is a shipped one, or the path of one's own.
 
     Raises:
         FedbenchError: no such profile, or all problems of its file in one message.
     """
-    path = _FOLDER / f"{name}.yml"
+    path = Path(name) if name.endswith(".yml") else _FOLDER / f"{name}.yml"
     if not path.exists():
-        raise FedbenchError(f"There is no profile {name!r}: use one of {', '.join(names())}.")
+        raise FedbenchError(
+            f"There is no profile {name!r}: use one of {', '.join(names())}, or a .yml file."
+        )
     try:
         return ProfileSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except ValidationError as error:
@@ -119,7 +127,7 @@ def load(name: str) -> Profile:
     runs = dict.fromkeys(
         config for cell, grid in cells(spec) for config in _runs(spec, grid, cell, tuned)
     )
-    return Profile(name, spec.title, spec.minutes, tuple(runs))
+    return Profile(short_name(name), spec.title, spec.minutes, tuple(runs))
 
 
 def cells(spec: ProfileSpec) -> Iterator[tuple[Cell, GridSpec]]:
