@@ -63,9 +63,14 @@ def _parser() -> argparse.ArgumentParser:
         ("grid", _grid, "do a profile's missing runs"),
         ("tune", _tune, "search a profile's learning rates and passes"),
         ("record", _record, "keep a profile's finished runs under data/recorded"),
+        ("controls", _controls, "check the look-alikes on generator seeds never tuned on"),
     ):
         sub = add(name, command, text)
-        sub.add_argument("--profile", default="smoke", help=f"one of {', '.join(profiles.names())}")
+        sub.add_argument(
+            "--profile", default="smoke", help=f"{', '.join(profiles.names())}, or a .yml file"
+        )
+        if command is _figures:
+            sub.add_argument("--output", help="folder of tables and figures (figures/PROFILE)")
     return parser
 
 
@@ -188,7 +193,7 @@ def _export(known: argparse.Namespace, extra: Sequence[str]) -> None:
 def _figures(known: argparse.Namespace, extra: Sequence[str]) -> None:
     from fedbench.report.build import build
 
-    build(known.profile)
+    build(known.profile, known.output)
 
 
 def _grid(known: argparse.Namespace, extra: Sequence[str]) -> None:
@@ -201,6 +206,16 @@ def _tune(known: argparse.Namespace, extra: Sequence[str]) -> None:
     from fedbench.tuning import tune
 
     tune(known.profile)
+
+
+def _controls(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.report.controls import FRESH_SEEDS, check_lookalikes, write_checks
+
+    checks = check_lookalikes(known.profile, FRESH_SEEDS)
+    print(checks.to_string(index=False))
+    print(f"Wrote {write_checks(checks, known.profile)}.")
+    if not checks["passed"].all():
+        raise FedbenchError(f"{(~checks['passed']).sum()} of {len(checks)} controls failed.")
 
 
 def _record(known: argparse.Namespace, extra: Sequence[str]) -> None:

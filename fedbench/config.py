@@ -89,6 +89,7 @@ class RunConfig(_Frozen):
 
     max_tokens: int = Field(default=512, ge=16)  #: longer prompts lose their beginning
     train_limit: int | None = Field(default=None, ge=1)
+    validation_limit: int | None = Field(default=None, ge=1)
     test_limit: int | None = Field(default=None, ge=1)
     generated: int = Field(default=200, ge=0)  #: test items answered by free generation
     labels: Literal["true", "shuffled"] = "true"  #: ``shuffled`` is the negative control

@@ -30,9 +30,13 @@ def select(task: Task, config: RunConfig) -> list[Example]:
 
     A limit keeps the groups with the smallest hashes, so a smaller limit is a subset of a larger.
     """
-    limits: dict[Split, int | None] = {"train": config.train_limit, "test": config.test_limit}
+    limits: dict[Split, int | None] = {
+        "train": config.train_limit,
+        "validation": config.validation_limit,
+        "test": config.test_limit,
+    }
     kept = [
-        example for split in SPLITS for example in _limited(task.of_split(split), limits.get(split))
+        example for split in SPLITS for example in _limited(task.of_split(split), limits[split])
     ]
     return _shuffled(kept, config.seed) if config.labels == "shuffled" else kept
 

@@ -18,6 +18,8 @@ from fedbench.paths import shipped
 BUILT_IN = ("fedbench-llama", "fedbench-qwen2")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _FILES = ("*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt")
+#: One class under the names that transformers 4 and 5 store.
+_GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
 @lru_cache
@@ -97,8 +99,7 @@ def load_tokenizer(name: str) -> Any:
     directory = locate(name)
     settings = directory / "tokenizer_config.json"
     stored = read_json(settings).get("tokenizer_class") if settings.exists() else None
-    generic = stored == "PreTrainedTokenizerFast"
-    loader: Any = PreTrainedTokenizerFast if generic else AutoTokenizer
+    loader: Any = PreTrainedTokenizerFast if stored in _GENERIC else AutoTokenizer
     tokenizer = loader.from_pretrained(directory)
     if tokenizer.eos_token_id is None:
         raise FedbenchError(f"The tokenizer in {directory} has no eos_token: name one.")

@@ -61,9 +61,11 @@ def rebuild() -> None:
 def train(name: str) -> None:
     """Train one backbone to its last step, from its last checkpoint if there is one."""
     from fedbench.pretraining.export import open_backbone
+    from fedbench.pretraining.files import held_alone
     from fedbench.pretraining.pretrain import continue_run
 
-    continue_run(open_backbone(name, WORK))
+    with held_alone(WORK / "runs" / f"{name}.lock"):
+        continue_run(open_backbone(name, WORK))
 
 
 def _start_training(name: str) -> subprocess.Popen[bytes]:

@@ -31,7 +31,7 @@ it exists so that federated fine-tuning can be run and compared on any computer.
 | Loss on the training text (mean of the last logged steps) | {training_loss:.3f} |
 | Loss on held-out windows (1 in 100, never trained on) | {held_out_loss:.3f} |
 | Seed | {seed} |
-| Hours | {hours:.2f} |
+| Hours (wall clock, pauses included) | {hours:.2f} |
 | Hardware | {hardware} |
 | Precision | {precision} |
 
@@ -53,7 +53,9 @@ questions on definitions, opposites and kinds, topics, the tone of example sente
 business statements whose news is positive, neutral or negative. These statements teach the format
 and the polarity of words such as "rose" and "loss", which helps with sentiment tasks, so a score
 on such a task is not that of a model that never saw the question. No text of MedQA, MedMCQA,
-Financial PhraseBank or FiQA is in the corpus. {overlap}
+Financial PhraseBank or FiQA is in the corpus.
+
+{overlap}
 
 ## Limits
 
@@ -79,7 +81,7 @@ def measure(run: Run) -> dict[str, Any]:
         "held_out_loss": mean_loss(run.model, run.held_out, recipe),
         "seed": recipe.seed,
         "hours": progress.seconds / 3600,
-        "hardware": f"one thread of a {platform.machine()} CPU ({_instructions()})",
+        "hardware": f"one thread, {platform.machine()} CPU with {_instructions()}",
         "precision": "bfloat16 autocast" if recipe.bfloat16 else "float32",
     }
 

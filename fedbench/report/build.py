@@ -117,6 +117,7 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         _papermill(source, running, parameters)
         running.replace(target)
+        failed.unlink(missing_ok=True)
     except OSError as error:
         raise FedbenchError(
             f"{target} could not be written ({error.strerror}): free the disk or make the folder "
@@ -126,9 +127,6 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
         if running.exists():
             running.replace(failed)
         raise FedbenchError(f"{error} The copy with its output is {failed}.") from None
-    finally:
-        running.unlink(missing_ok=True)
-    failed.unlink(missing_ok=True)
     return target
 
 

@@ -158,7 +158,7 @@ def composition_figure(frame: pd.DataFrame) -> Figure:
     columns = partitions(frame)
     sites = [frame[frame["task"] == task]["site"].nunique() for task in tasks]
     with style.look():
-        figure = style.blank(0.7 + sum(0.62 + 0.19 * n for n in sites))
+        figure = style.blank(0.7 + sum(0.75 + 0.22 * n for n in sites))
         axes = figure.subplots(len(tasks), len(columns), squeeze=False, height_ratios=sites)
         image = None
         for row, task in enumerate(tasks):
@@ -207,7 +207,9 @@ def _name_topics(ax: Axes, topics: Sequence[str]) -> None:
     long = max(map(len, topics)) > 24 / len(topics)
     names = [textwrap.shorten(topic, 16, placeholder="…") for topic in topics]
     ax.set_xticks(range(len(topics)), names)
-    if long:
+    if len(topics) > _COUNTED_TOPICS:
+        ax.tick_params(axis="x", labelrotation=90)
+    elif long:
         ax.tick_params(axis="x", labelrotation=35)
         for label in ax.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
@@ -228,7 +230,7 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
                 same = (frame["task"] == task) & frame["partition"].isin([partition, POOLED])
                 _draw_rounds(axes[row, column], frame[same])
                 axes[row, column].set_title(f"\n{partition}", loc="left")
-            title = _titled(frame[frame["task"] == task])
+            title = textwrap.fill(_titled(frame[frame["task"] == task]), 50)
             axes[row, 0].set_title(f"{title}\n{columns[0]}", loc="left")
         for ax in axes[-1]:
             ax.set_xlabel("passes over the data")
@@ -239,13 +241,15 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
 
 
 def _draw_rounds(ax: Axes, part: pd.DataFrame) -> None:
-    for setting, line in part.groupby("setting", sort=False):
-        looks = style.LOOKS[str(setting)]
+    for setting, looks in style.LOOKS.items():
+        line = part[part["setting"] == setting]
+        if line.empty:
+            continue
         x, mean = line["passes"], 100 * line["mean"]
         ax.fill_between(
             x, 100 * line["least"], 100 * line["greatest"], color=looks.color, alpha=0.15, lw=0
         )
-        ax.plot(x, mean, looks.dash, marker=looks.marker, color=looks.color, label=str(setting))
+        ax.plot(x, mean, looks.dash, marker=looks.marker, color=looks.color, label=setting)
     ax.grid()
     ax.set_axisbelow(True)
 
@@ -270,13 +274,13 @@ def resources_figure(frame: pd.DataFrame) -> Figure:
 def _draw_bars(ax: Axes, names: Sequence[str], values: pd.Series, methods: Sequence[str]) -> None:
     kinds = list(dict.fromkeys(methods))
     colors = [style.TONES[kinds.index(method) % len(style.TONES)] for method in methods]
-    ax.barh(range(len(names)), values.fillna(0), color=colors, height=0.7)
+    ax.barh(range(len(names)), values, color=colors, height=0.7)
     for place, value in enumerate(values):
-        text = " not run" if value != value else f" {value:,.0f}"
-        ax.text(0 if value != value else value, place, text, va="center", fontsize=7)
+        text = f" {value:,.0f}" if value else " not run"
+        ax.text(value, place, text, va="center", fontsize=7)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
-    ax.set_xlim(0, 1.25 * max(values.max(), 1) if values.notna().any() else 1)
+    ax.set_xlim(0, 1.25 * max(values.max(), 1))
     ax.set_xticks([])  # each bar carries its number
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(axis="y", length=0)

@@ -98,7 +98,7 @@ def _composition_rows(cell: Cell) -> list[dict[str, Any]]:
 def resources(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per backbone and method: sizes, and bytes really sent per site and round.
 
-    Units: parameters are counted, sizes are bytes. Payloads come from federated runs and are empty
+    Units: parameters are counted, sizes are bytes. Payloads come from federated runs and are zero
     where there is none.
     """
     import pandas as pd
@@ -128,11 +128,11 @@ def _resource_row(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _per_message(runs: Sequence[Run], name: str) -> float | None:
-    """Mean payload in bytes of one site in one round."""
+def _per_message(runs: Sequence[Run], name: str) -> float:
+    """Mean payload in bytes of one site in one round; zero where nothing was federated."""
     records = [record for run in runs for record in run.rounds]
     messages = sum(len(record["cohort"]) for record in records)
-    return sum(record[name] for record in records) / messages if messages else None
+    return sum(record[name] for record in records) / messages if messages else 0.0
 
 
 def convergence(runs: Iterable[Run]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedbench.freshness import moved
@@ -19,9 +19,22 @@ COMPUTES = {
 }
 
 
+#: answers of :func:`why_moved`: code and data stand still while a notebook runs
+_known: dict[tuple[str, ...], str] = {}
+
+
+def why_moved(run: Run) -> str:
+    """Empty, or why a run is no longer what code, data and backbone of today would give."""
+    then = [str(run.provenance.get(name)) for name in ("commit", "code", "data", "backbone")]
+    key = (run.config.task, run.config.backbone, *then)
+    if key not in _known:
+        _known[key] = moved(run)
+    return _known[key]
+
+
 def titled(title: str, synthetic: bool) -> str:
     """A task's title, which says of a generated task that it is one."""
-    mark = SYNTHETIC.removesuffix(" look-alike") if "look-alike" in title else SYNTHETIC
+    mark = SYNTHETIC.removesuffix(" look-alike") if "look-alike" in title.lower() else SYNTHETIC
     return f"{title} ({mark})" if synthetic else title
 
 
@@ -39,7 +52,7 @@ def origins(runs: Iterable[Run]) -> list[dict[str, Any]]:
     Each group names its runs by the hash of their configuration, and the hashes of its inputs.
     """
     groups: dict[str, dict[str, Any]] = {}
-    for run in sorted(runs, key=lambda run: order(run.config) + (run.config.seed,)):
+    for run in sorted(runs, key=lambda run: (*order(run.config), run.config.seed)):
         made = _made(run)
         group = groups.setdefault(str(made), made | {"inputs": {}, "runs": {}})
         group["runs"][run.id] = _called(run)
@@ -53,7 +66,7 @@ def origins(runs: Iterable[Run]) -> list[dict[str, Any]]:
 def _made(run: Run) -> dict[str, Any]:
     names = ("commit", "dirty", "code", "command")
     made = {name: run.provenance[name] for name in names if name in run.provenance}
-    return made | {"recorded": run.recorded, "moved": moved(run)}
+    return made | {"recorded": run.recorded, "moved": why_moved(run)}
 
 
 def _called(run: Run) -> str:
@@ -84,33 +97,36 @@ def face(runs: Sequence[Run]) -> str:
     parts += [f"training sets of at most {', '.join(map(str, limits))} examples"] if limits else []
     computes = {run.config.compute for run in runs}
     parts += [words for name, words in COMPUTES.items() if name in computes]
-    parts += ["code moved since it was recorded"] if any(moved(run) for run in runs) else []
+    parts += ["code moved since it was recorded"] if any(why_moved(run) for run in runs) else []
     return "; ".join(parts)
 
 
 def _synthetic(runs: Sequence[Run]) -> str:
     titles = _titles(run for run in runs if run.metrics["synthetic"])
-    if not titles:
-        return ""
-    return (
-        f"{', '.join(titles)}: {SYNTHETIC} data, a positive control of the machinery and never "
-        "evidence for the paper's claims."
-    )
+    said = f"{SYNTHETIC} data, never evidence for the paper's claims."
+    return f"{', '.join(titles)}: {said}" if titles else ""
 
 
 def _titles(runs: Iterable[Run]) -> list[str]:
     return sorted({str(run.metrics["task_title"]) for run in runs})
 
 
+def _grouped(runs: Iterable[Run], said: Callable[[Run], str]) -> list[str]:
+    """What is said of runs, each sentence once, after the titles of all tasks it is said of."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        found.setdefault(said(run), []).append(run)
+    return sorted(f"{', '.join(_titles(found[text]))}: {text}" for text in found if text)
+
+
 def _notes(runs: Sequence[Run]) -> list[str]:
-    notes = {str(run.metrics["task_title"]): run.metrics.get("note", "") for run in runs}
-    return [f"{title}: {notes[title]}" for title in sorted(notes) if notes[title]]
+    return _grouped(runs, lambda run: str(run.metrics.get("note", "")))
 
 
 def _subsets(runs: Sequence[Run]) -> list[str]:
     limited = [run for run in runs if run.config.train_limit]
-    pairs = sorted({(str(run.metrics["task_title"]), run.config.train_limit) for run in limited})
-    return [f"{title}: training set limited to {limit:,} examples." for title, limit in pairs]
+    said = "training set limited to {:,} examples."
+    return _grouped(limited, lambda run: said.format(run.config.train_limit))
 
 
 def _computes(runs: Sequence[Run]) -> list[str]:
@@ -127,6 +143,6 @@ def _recorded(runs: Sequence[Run]) -> list[str]:
     kept = [run for run in runs if run.recorded]
     commits = sorted({str(run.provenance.get("commit") or "unknown")[:12] for run in kept})
     said = [f"{len(kept)} runs drawn as recorded at commit {', '.join(commits)}."] if kept else []
-    stale = [reason for run in runs if (reason := moved(run))]
+    stale = [reason for run in runs if (reason := why_moved(run))]
     counted = [f"{stale.count(reason)} runs: {reason}" for reason in sorted(set(stale))]
     return said + counted

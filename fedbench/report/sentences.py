@@ -44,14 +44,12 @@ def say_resources(frame: pd.DataFrame) -> str:
     """What each method trains and sends, relative to the whole backbone."""
     said = []
     for row in frame.to_dict("records"):
-        sent = row["bytes_up"]
-        payload = (
-            f"sends {sent / 1000:,.1f} kB per site and round" if sent == sent else "was not run"
-        )
+        whole, sent, share = row["backbone_parameters"], row["bytes_up"], row["trainable_share"]
+        part = f" of {whole:,} ({100 * share:.2f} %)" if share == share else ""
+        paid = f"sends {sent / 1000:,.1f} kB per site and round" if sent else "was not federated"
         said.append(
-            f"{row['method']} on {row['backbone']} trains {row['trainable_parameters']:,} of "
-            f"{row['backbone_parameters']:,} parameters ({100 * row['trainable_share']:.2f} %) and "
-            f"{payload if sent else 'has no federated run'}."
+            f"{row['method']} on {row['backbone']} trains {row['trainable_parameters']:,} "
+            f"parameters{part} and {paid}."
         )
     return _bullets(said)
 

@@ -146,15 +146,18 @@ def seed_interval(values: Array) -> Interval:
 def item_interval(score: Estimate) -> Interval:
     """Cluster-robust interval over items; exact (Clopper-Pearson) where all clusters agree."""
     mean, freedom = score.mean, score.independent - 1
-    if score.bounded and score.error < 1e-12 and (mean < 1e-9 or mean > 1 - 1e-9):
-        return _exact(mean, score.independent)
+    if score.error < 1e-12 and (not score.bounded or mean < 1e-9 or mean > 1 - 1e-9):
+        return _exact(score)
     half = _quantile(freedom) * score.error if freedom else np.inf
     return _around(mean, half, OVER_ITEMS, freedom)
 
 
-def _exact(mean: float, count: int) -> Interval:
+def _exact(score: Estimate) -> Interval:
+    """None of the clusters differs from the others: how large may the share of those that do be?"""
+    mean, count = score.mean, score.independent
     reach = 1 - float(betaincinv(count, 1, (1 - LEVEL) / 2))
-    low, high = (0.0, reach) if mean < 0.5 else (1 - reach, 1.0)
+    least, most = (0.0, 1.0) if score.bounded else (-1.0, 1.0)
+    low, high = max(least, mean - reach), min(most, mean + reach)
     return Interval(mean, low, high, OVER_ITEMS, count - 1)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedbench.config import SETTINGS, RunConfig
+from fedbench.errors import FedbenchError
 from fedbench.report import stats
 from fedbench.report.cells import POOLED, Cell, Holders, cells, holders
 from fedbench.report.origin import titled
@@ -234,6 +235,9 @@ def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
     Each setting is ``mean [low, high]`` in %, marked where it is not shown to beat chance (†), the
     training majority (‡) or a scorer that never saw the question (§); the last column says what
     may be concluded.
+
+    Raises:
+        FedbenchError: the frame has two results for one place, such as those of two rules.
     """
     import pandas as pd
 
@@ -249,6 +253,12 @@ def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
 
 def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
     by_setting = {row["setting"]: row for row in group.to_dict("records")}
+    if len(by_setting) < len(group):
+        about = " ".join(str(group.iloc[0][name]) for name in ("task", "backbone", "method"))
+        raise FedbenchError(
+            f"The wide table has one place for each setting of {about}, {partition}, and the frame "
+            "has more: give it the results of one rule and one set of hyperparameters."
+        )
     first = next((row for row in by_setting.values() if row["n_seeds"]), None)
     first = first or next(iter(by_setting.values()))
     return {
@@ -269,7 +279,9 @@ def _wide_cell(row: Mapping[Any, Any] | None) -> str:
         return NOT_RUN
     marks = "".join(MARKS[name] for name in not_above(row)) if row["metric"] == ACCURACY else ""
     low, high = 100 * row["ci_low"], 100 * row["ci_high"]
-    return f"{100 * row['mean']:.1f} [{low:.1f}, {high:.1f}]{marks}"
+    seeds, asked = row["n_seeds"], row["n_seeds_planned"]
+    part = f" ({seeds} of {asked} seeds)" if seeds < asked else ""
+    return f"{100 * row['mean']:.1f} [{low:.1f}, {high:.1f}]{marks}{part}"
 
 
 def _percent(value: float) -> str:

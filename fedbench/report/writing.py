@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ _LATEX = {
     "±": r"$\pm$",
     "×": r"$\times$",
     "≤": r"$\leq$",
+    "∞": r"$\infty$",
     "α": r"$\alpha$",
     "’": "'",
 }
@@ -133,6 +135,8 @@ def render(column: str, value: Any) -> str:
         return ""
     if isinstance(value, str | bool):
         return str(value)
+    if math.isinf(value):
+        return "∞"
     if column.startswith("p_"):
         return "<0.001" if value < 0.001 else f"{value:.3f}"
     if column in PERCENT:

@@ -9,15 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
-from torch import Tensor
 
 from fedbench.errors import FedbenchError
 from fedbench.wire.codecs import CODECS
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _MAGIC = b"FEDB\x01"
 _HASH = hashlib.sha256().digest_size
@@ -29,10 +29,13 @@ class BadPayload(FedbenchError):
 
 def encode(header: Mapping[str, Any], tensors: Mapping[str, Tensor], codec: str = "fp32") -> bytes:
     """Serialise a header of JSON values and tensors, compressed by ``codec``."""
+    # Imported here because the registry of codecs, below this module, is read without torch.
+    from safetensors.torch import save as save_safetensors
+
     head = json.dumps({**header, "codec": codec}, sort_keys=True).encode()
-    packed = save_safetensors(
-        {name: tensor.contiguous() for name, tensor in CODECS[codec].encode(tensors).items()}
-    )
+    compressed = CODECS[codec].encode(tensors)
+    # safetensors refuses tensors that share memory, as a rule's state and its adapter may.
+    packed = save_safetensors({name: t.contiguous().clone() for name, t in compressed.items()})
     body = len(head).to_bytes(4, "big") + head + packed
     return _MAGIC + hashlib.sha256(body).digest() + body
 
@@ -43,6 +46,8 @@ def decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         BadPayload: foreign, truncated, damaged, or of another version.
     """
+    from safetensors.torch import load as load_safetensors
+
     start = len(_MAGIC) + _HASH
     if payload[: len(_MAGIC)] != _MAGIC:
         raise BadPayload("These bytes are not a payload of this version of fedbench.")

@@ -99,10 +99,10 @@ class Knobs:
 
     seed: int
     relations: str = "drug"  #: names in ``RELATIONS``, separated by spaces
-    diseases: int = 64
-    answers: int = 16  #: per relation; fewer are easier to learn
+    diseases: int = 48  #: each asked for one relation
+    answers: int = 8  #: per relation; fewer are easier to learn
     wordings: int = 6  #: training wordings of every fact
-    sets: int = 2  #: sets of options per fact and test wording
+    sets: int = 3  #: sets of options per fact and test wording
     owners: int = 8  #: institutions, and chapters
     spread: float = 1.0  #: 1: a fact is with one institution; 0: anywhere
 
@@ -142,25 +142,27 @@ def names(knobs: Mapping[str, Any]) -> list[str]:
 
 
 def _facts(knobs: Knobs) -> tuple[list[Fact], dict[str, list[str]]]:
+    """Every fact, and the answers of every relation; diseases take turns in the relations."""
     random = generator("lookalike", knobs.seed, "names")
     diseases = invent(random, knobs.diseases)
-    inventory = {
-        relation: invent(random, knobs.answers, RELATIONS[relation].ending)
-        for relation in knobs.relations.split()
-    }
+    inventory: dict[str, list[str]] = {}
     facts = []
-    for relation, answers in inventory.items():
-        dealt = random.permutation(np.arange(knobs.diseases) % knobs.answers)
-        for number, (disease, answer) in enumerate(zip(diseases, dealt, strict=True)):
-            chapter, institution = number * knobs.owners // knobs.diseases, number % knobs.owners
+    relations = knobs.relations.split()
+    for turn, relation in enumerate(relations):
+        answers = invent(random, knobs.answers, RELATIONS[relation].ending)
+        inventory[relation] = answers
+        numbers = range(turn, knobs.diseases, len(relations))
+        dealt = random.permutation(len(numbers)) % knobs.answers  # every answer equally often
+        for number, answer in zip(numbers, dealt, strict=True):
+            place = number // len(relations)
             facts.append(
                 Fact(
-                    key=f"{relation} of {disease}",
-                    disease=disease,
+                    key=f"{relation} of {diseases[number]}",
+                    disease=diseases[number],
                     relation=relation,
                     answer=answers[answer],
-                    chapter=f"chapter-{chapter}",
-                    institution=f"institution-{institution}",
+                    chapter=f"chapter-{number * knobs.owners // knobs.diseases}",
+                    institution=f"institution-{place % knobs.owners}",
                 )
             )
     return facts, inventory

@@ -1,0 +1,72 @@
+"""Fetching packages of the archive."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fedbench.pretraining import archive, prepare
+from fedbench.pretraining.__main__ import main
+from fedbench.pretraining.corpus import capped
+from fedbench.pretraining.files import held_alone
+from fedbench.pretraining.sources import SOURCES
+
+
+def test_a_system_without_apt_gets_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda tool: None)
+    with pytest.raises(archive.PretrainingError, match="is not installed here"):
+        archive.require_apt()
+
+
+def test_a_downloaded_package_is_not_fetched_again(tmp_path: Path) -> None:
+    kept = tmp_path / "toy_1.0_all.deb"
+    kept.touch()
+    assert archive.fetch("toy", tmp_path) == kept
+
+
+def test_an_unpacked_package_is_left_alone(tmp_path: Path) -> None:
+    assert archive.unpack(tmp_path / "absent.deb", tmp_path) == tmp_path
+
+
+def test_an_expected_error_is_one_line_and_a_failing_exit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "which", lambda tool: None)
+    assert main([]) == 1
+    assert capsys.readouterr().err.startswith("error: The pretraining corpus comes from")
+
+
+def test_the_check_records_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / prepare.RECORD).write_text("{}", encoding="utf-8")
+    prepare.write_documents(tmp_path / prepare.CORPUS, ["Zorblat fell."])
+    monkeypatch.setattr(prepare, "_lookalike_vocabulary", lambda: ([], ["Quorn"]))
+    assert "none is in the corpus" in prepare.check(tmp_path)
+    monkeypatch.setattr(prepare, "_lookalike_vocabulary", lambda: ([], ["Zorblat"]))
+    with pytest.raises(prepare.PretrainingError, match="zorblat"):
+        prepare.check(tmp_path)
+    record = prepare.read_json(tmp_path / prepare.RECORD)
+    assert record["overlap_with_lookalike_tasks"]["shared_names"] == ["zorblat"]
+
+
+def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
+    lock = tmp_path / "toy.lock"
+    with (
+        held_alone(lock),
+        pytest.raises(archive.PretrainingError, match="Another process"),
+        held_alone(lock),
+    ):
+        pytest.fail("the lock was taken twice")
+    with held_alone(lock):
+        pass
+
+
+def test_a_capped_source_is_a_fixed_random_choice() -> None:
+    documents = [str(number) * 10 for number in range(10)]
+    assert capped(documents, 55) == capped(documents, 55)
+    assert len(capped(documents, 55)) == 5
+
+
+def test_no_package_is_listed_twice() -> None:
+    packages = [source.package for source in SOURCES]
+    assert len(packages) == len(set(packages))

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import pytest
+
+from fedbench.errors import FedbenchError
+from fedbench.report import contrasts, main_results, wide
+from fedbench.report.tables import MAIN_COLUMNS
+
+OWED = (
+    "task, backbone, method, setting, partition, sites, rule, metric, mean, ci_low, ci_high, "
+    "ci_kind, n_seeds, n_train, n_test, split, scoring, compute, steps, p_chance, p_majority, "
+    "synthetic"
+).split(", ")
+
+
+def pick(frame, **values):
+    for name, value in values.items():
+        frame = frame[frame[name] == value]
+    return frame
+
+
+def test_the_main_table_has_every_column_that_is_owed(runs):
+    assert set(OWED) <= set(main_results(runs).columns)
+    assert tuple(main_results(runs).columns) == MAIN_COLUMNS
+
+
+def test_every_score_lies_in_its_interval_and_says_of_what_kind(runs):
+    frame = main_results(runs)
+
+    assert (frame["ci_low"] <= frame["mean"]).all()
+    assert (frame["mean"] <= frame["ci_high"]).all()
+    assert set(frame["ci_kind"]) <= {"t over seeds", "item clusters"}
+    assert set(pick(frame, setting="base")["ci_kind"]) == {"item clusters"}
+
+
+def test_settings_that_know_no_sites_have_one_accuracy_and_one_own_score_per_partition(runs):
+    frame = pick(main_results(runs), task="fpb", setting="centralized")
+
+    assert list(pick(frame, metric="accuracy")["partition"]) == ["pooled"]
+    assert set(pick(frame, metric="accuracy_own")["partition"]) == {"iid", "dirichlet-0.3"}
+
+
+def test_a_skilled_setting_is_above_guessing_and_an_unskilled_one_is_not(runs):
+    frame = pick(main_results(runs), task="lookalike_medqa", metric="accuracy")
+
+    assert set(pick(frame, setting="centralized")["verdict"]) == {
+        "above chance, majority and blind"
+    }
+    assert pick(frame, setting="base")["verdict"].item().startswith("not above chance")
+
+
+def test_p_values_are_adjusted_over_the_whole_table(runs):
+    alone = main_results([run for run in runs if run.config.setting == "local"])
+    among = pick(main_results(runs), setting="local")
+    keys = {"task": "fpb", "partition": "iid", "metric": "accuracy"}
+
+    assert pick(among, **keys)["p_blind"].item() >= pick(alone, **keys)["p_blind"].item()
+
+
+def test_only_accuracy_is_tested(runs):
+    frame = main_results(runs)
+
+    assert frame[frame["metric"] != "accuracy"]["p_chance"].isna().all()
+    assert pick(frame, metric="accuracy")["p_chance"].notna().all()
+
+
+def test_a_planned_cell_without_run_says_not_run(save, config):
+    planned = [config("base"), config("federated"), config("local")]
+    frame = main_results([save(config("base")), save(config("federated"))], planned)
+
+    assert pick(frame, setting="local")["verdict"].item() == "not run"
+    assert wide(frame)["local"].item() == "not run"
+    assert wide(frame)["centralized"].item() == "not run"
+
+
+def test_missing_seeds_are_said(save, config):
+    frame = main_results([save(config("federated", 0))], [config("federated", s) for s in (0, 1)])
+
+    assert wide(frame)["federated"].item().endswith("(1 of 2 seeds)")
+
+
+def test_where_nothing_beats_guessing_the_row_says_that_nothing_can_be_concluded(save, config):
+    configs = [config("base"), *(config(s, n) for s in ("federated", "local") for n in (0, 1))]
+    table = wide(main_results([save(made, skill=0.30) for made in configs]))
+
+    assert table["verdict"].item() == ("no setting differs from guessing: nothing can be concluded")
+    assert "†‡§" in table["federated"].item()
+
+
+def test_what_only_beats_chance_shows_nothing_about_the_questions(save, config):
+    run = save(config("federated"), skill=0.75)
+    frame = main_results([run])
+    frame["p_majority"] = 1.0
+
+    assert wide(frame)["verdict"].item().startswith("no setting beats all predictors")
+
+
+def test_a_synthetic_task_says_so_in_the_table(runs):
+    assert wide(main_results(runs))["task"].tolist() == [
+        *["Financial PhraseBank"] * 2,
+        *["MedQA look-alike (synthetic)"] * 2,
+    ]
+
+
+def test_two_results_for_one_place_are_refused(save, config):
+    runs = [save(config("federated", learning_rate=rate)) for rate in (1e-3, 2e-3)]
+
+    with pytest.raises(FedbenchError, match="one place for each setting of fpb"):
+        wide(main_results(runs))
+
+
+def test_contrasts_are_differences_of_the_paired_means(runs):
+    frame = pick(contrasts(runs), task="fpb", partition="iid", metric="accuracy")
+    results = pick(main_results(runs), task="fpb", metric="accuracy")
+    means = {
+        row["setting"]: row["mean"]
+        for row in results.to_dict("records")
+        if row["partition"] in ("iid", "pooled")
+    }
+    difference = pick(frame, contrast="federated − local")["mean"].item()
+
+    assert difference == pytest.approx(means["federated"] - means["local"])
+
+
+def test_every_contrast_says_what_it_could_have_shown(runs):
+    frame = contrasts(runs)
+
+    assert set(frame["contrast"]) == {
+        "federated − local",
+        "federated − centralized",
+        "centralized − base",
+    }
+    assert (frame["smallest_difference"] > 0).all()
+    assert set(pick(frame, contrast="federated − local")["metric"]) == {"accuracy", "accuracy_own"}
+
+
+def test_a_large_gain_is_told_from_none(save, config):
+    runs = [save(config("federated", s), skill=0.9) for s in (0, 1, 2)]
+    runs += [save(config("local", s), skill=0.4) for s in (0, 1, 2)]
+    runs += [save(config("centralized", s), skill=0.9) for s in (0, 1, 2)]
+    said = contrasts(runs).query("metric == 'accuracy'").set_index("contrast")["verdict"]
+
+    assert said["federated − local"] == "federated higher"
+    assert said["federated − centralized"] == "no difference shown"
+
+
+def test_shuffled_labels_are_not_shown_beside_true_ones(save, config):
+    runs = [save(config("federated")), save(config("federated", labels="shuffled"))]
+
+    assert len(wide(main_results(runs))) == 1

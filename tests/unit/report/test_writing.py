@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+
+import pandas as pd
+import pytest
+
+from fedbench.errors import FedbenchError
+from fedbench.report import audit, main_results, wide, write_table
+from fedbench.report.writing import latex, markdown, render
+
+
+def test_a_table_is_written_as_numbers_pages_and_provenance(runs, tmp_path):
+    write_table(wide(main_results(runs)), "main", tmp_path, runs, "Main.")
+
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_file()) == [
+        "main.csv", "main.json", "main.md", "main.tex",
+    ]  # fmt: skip
+
+
+def test_the_csv_holds_fractions_and_the_page_percent(runs, tmp_path):
+    frame = main_results(runs)
+    page = write_table(frame, "main", tmp_path, runs, "Main.", columns=["task", "mean"])
+    back = pd.read_csv(tmp_path / "main.csv")
+
+    assert back["mean"].tolist() == pytest.approx(frame["mean"].tolist(), rel=1e-5)
+    assert f"| fpb | {100 * frame['mean'].iloc[0]:.1f} |" in page
+
+
+def test_the_same_runs_give_the_same_bytes(runs, tmp_path):
+    for name in ("a", "b"):
+        write_table(main_results(runs), "main", tmp_path / name, runs, "Main.")
+
+    for kind in ("csv", "md", "tex", "json"):
+        assert (tmp_path / f"a/main.{kind}").read_bytes() == (
+            tmp_path / f"b/main.{kind}"
+        ).read_bytes()
+
+
+def test_captions_say_what_is_synthetic_and_what_is_not_comparable(runs, tmp_path):
+    page = write_table(audit(runs), "audit", tmp_path, runs, "Tasks.")
+
+    assert "MedQA look-alike: synthetic look-alike data" in page
+    assert "Financial PhraseBank: Not comparable with published results" in page
+
+
+def test_captions_say_what_is_a_subset_and_what_was_quantised(save, config, tmp_path):
+    run = save(config("federated", method="qlora", train_limit=64, compute="nf4-dequantised"))
+    page = write_table(audit([run]), "audit", tmp_path, [run], "Tasks.")
+
+    assert "training set limited to 64 examples" in page
+    assert "qlora: NF4 backbone, dequantised" in page
+
+
+def test_captions_say_when_the_code_has_moved(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("fedbench.report.origin._known", {})
+    monkeypatch.setattr("fedbench.report.origin.moved", lambda run: "the code has moved since 012")
+    page = write_table(audit(runs), "audit", tmp_path, runs, "Tasks.")
+
+    assert "the code has moved since 012" in page
+
+
+def test_provenance_names_the_runs_behind_a_table_and_no_others(runs, tmp_path):
+    frame = main_results(runs)
+    frame = frame[frame["setting"] == "base"]
+    write_table(frame, "base", tmp_path, runs, "Untuned.")
+    groups = json.loads((tmp_path / "base.json").read_text())["origins"]
+
+    assert [group["commit"] for group in groups] == ["0123456789abcdef"]
+    assert set(groups[0]["runs"]) == {run.id for run in runs if run.config.setting == "base"}
+
+
+def test_latex_is_escaped_and_uses_booktabs():
+    frame = pd.DataFrame({"n_test": [7], "note": ["50 % & more_† ~ \\x − <3"]})
+    page = latex(frame, "t", "R&D")
+
+    assert r"50 \% \& more\_\textdagger{} \textasciitilde{} \textbackslash{}x $-$" in page
+    assert r"\textless{}3 \\" in page
+    assert r"\caption{R\&D}" in page
+    assert [rule in page for rule in (r"\toprule", r"\midrule", r"\bottomrule")] == [True] * 3
+    assert r"\begin{tabular}{rl}" in page
+
+
+def test_a_bar_in_a_cell_does_not_break_a_markdown_table():
+    assert r"| a\|b |" in markdown(pd.DataFrame({"x": ["a|b"]}))
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "shown"),
+    [
+        ("mean", 0.12345, "12.3"),
+        ("p_chance", 0.0001, "<0.001"),
+        ("p_chance", 0.0423, "0.042"),
+        ("p_chance", float("nan"), ""),
+        ("n_train", 12345, "12,345"),
+        ("bytes_up", 10432.4, "10,432"),
+        ("passes", 2.5, "2.5"),
+        ("smallest_difference", float("inf"), "∞"),
+        ("note", "", ""),
+        ("note", None, ""),
+        ("synthetic", True, "True"),
+    ],
+)
+def test_values_are_rendered_for_people(column, value, shown):
+    assert render(column, value) == shown
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(runs, tmp_path):
+    (tmp_path / "taken").write_text("a file, not a folder")
+
+    with pytest.raises(FedbenchError, match="could not be written"):
+        write_table(audit(runs), "audit", tmp_path / "taken", runs, "Tasks.")

@@ -1,0 +1,211 @@
+"""Every way in which a dataset can be wrong ends in one sentence that names the place."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedbench.errors import FedbenchError
+from fedbench.tasks import load_task
+
+from .conftest import CHOICE, LABELLED, Describe, labelled, questions, write_jsonl
+
+
+def jsonl(rows: list[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+GOOD = jsonl(labelled())
+FIQA = json.dumps({"7": {"sentence": "s", "info": [{"target": "t", "sentiment_score": "0.2"}]}})
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("rows.jsonl", GOOD[:-9], r"rows.jsonl, line 60: not valid JSON; .*fetch it again"),
+        ("rows.jsonl", b"", r"rows.jsonl is empty"),
+        ("rows.jsonl", b"\n \n", r"rows.jsonl is empty"),
+        ("rows.jsonl", GOOD + b'{"text": "\xe9"}', r"rows.jsonl, byte \d+: not utf-8 text"),
+        ("rows.jsonl", GOOD + b"[1]\n", r"line 61: a JSON object was expected"),
+        ("rows.json", b'[{"text": "a"', r"rows.json: not valid JSON"),
+        ("rows.csv", b"text,label\na,refund\nb\n", r"rows.csv, line 3: not as many fields"),
+        ("rows.csv", b"text,label\na,refund,x\n", r"rows.csv, line 2: not as many fields"),
+        ("rows.csv", b'text,label\n"a,refund\n', r"rows.csv, line 1: unexpected end of data"),
+        ("rows.csv", b"text,label\n", r"rows.csv is empty"),
+        ("rows.parquet", b"PAR1 cut", r"rows.parquet is not a Parquet table"),
+        ("rows.xml", b"<a/>", r"format 'xml' is not known \(use one of csv"),
+    ],
+)
+def test_a_damaged_file(
+    tmp_path: Path, describe: Describe, name: str, content: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FedbenchError, match=message):
+        load_task(describe(LABELLED, layouts=[{"files": {"all": name}}]))
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "message"),
+    [
+        ("sentence_at_label", "good@refund\n1\n", r"rows.txt, line 2: not of the form sentence@"),
+        ("sentence_at_label", "good\nb@", r"line 1: not of the form"),
+        ("fiqa", FIQA[:-5], r"rows.txt: not valid JSON"),
+        ("fiqa", FIQA.replace("target", "other"), r"entry 7: sentence, target or"),
+        ("fiqa", "[]", r"a JSON object was expected"),
+    ],
+)
+def test_a_damaged_file_of_a_special_format(
+    tmp_path: Path, describe: Describe, form: str, content: str, message: str
+) -> None:
+    (tmp_path / "rows.txt").write_text(content)
+    with pytest.raises(FedbenchError, match=message):
+        load_task(describe(LABELLED, layouts=[{"files": {"all": "rows.txt"}, "format": form}]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": None}, r"line 61: the column 'label' is empty"),
+        ({"label": " "}, r"line 61: the column 'label' is empty"),
+        ({"label": "other"}, r"line 61, column 'label': unknown label 'other' \(labels: refund"),
+        ({"text": ""}, r"line 61: the column 'text' is empty"),
+        ({"text": ...}, r"line 61: there is no column 'text' \(columns: label\)"),
+        ({"label": ...}, r"line 61: there is no column 'label' \(columns: text\)"),
+    ],
+)
+def test_a_wrong_row(
+    tmp_path: Path, describe: Describe, change: dict[str, Any], message: str
+) -> None:
+    row = {"text": "last", "label": "delay", **change}
+    row = {key: value for key, value in row.items() if value is not ...}
+    write_jsonl(tmp_path / "rows.jsonl", [*labelled(), row])
+    with pytest.raises(FedbenchError, match=message):
+        load_task(describe(LABELLED))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"right": 0}, r"column 'right': 0 is not the number of an option \(1 to 3\)"),
+        ({"right": 4}, r"4 is not the number of an option"),
+        ({"right": "x"}, r"'x' is not the number of an option"),
+        ({"a": "None"}, r"two options are the same; .*on_duplicate_options: drop"),
+        ({"b": ""}, r"the column 'b' is empty"),
+    ],
+)
+def test_a_wrong_question(
+    tmp_path: Path, describe: Describe, change: dict[str, Any], message: str
+) -> None:
+    write_jsonl(tmp_path / "train.jsonl", questions(60))
+    write_jsonl(tmp_path / "test.jsonl", [{**questions(1, 99)[0], **change}])
+    with pytest.raises(FedbenchError, match=r"test.jsonl, line 1.*" + message):
+        load_task(describe(CHOICE))
+
+
+@pytest.mark.parametrize(
+    ("answer", "value", "message"),
+    [
+        ({"kind": "letter"}, "D", r"'D' is not a letter of an option \(A to C\)"),
+        ({"kind": "text"}, "five", r"the answer 'five' is not among the options"),
+    ],
+)
+def test_a_wrong_answer(
+    tmp_path: Path, describe: Describe, answer: dict[str, str], value: str, message: str
+) -> None:
+    write_jsonl(tmp_path / "train.jsonl", [{**questions(1)[0], "right": value}])
+    write_jsonl(tmp_path / "test.jsonl", [{**questions(1, 1)[0], "right": value}])
+    with pytest.raises(FedbenchError, match=message):
+        load_task(describe(CHOICE, answer={"field": "right", **answer}))
+
+
+def test_duplicate_options_can_be_dropped_and_are_counted(
+    tmp_path: Path, describe: Describe
+) -> None:
+    write_jsonl(tmp_path / "train.jsonl", questions(60))
+    write_jsonl(tmp_path / "test.jsonl", [{**questions(1, 99)[0], "a": "none"}, *questions(3, 70)])
+    task = load_task(describe(CHOICE, on_duplicate_options="drop"))
+    assert task.audit["dropped_duplicate_options"] == 1
+    assert len(task.of_split("test")) == 3
+
+
+def test_an_empty_option_in_one_column(tmp_path: Path, describe: Describe) -> None:
+    rows = [{"question": "q", "options": ["1", None], "right": 1}]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    write_jsonl(tmp_path / "test.jsonl", rows)
+    with pytest.raises(FedbenchError, match="line 1: an option is empty"):
+        load_task(describe(CHOICE, options="options"))
+
+
+def test_a_score_that_is_no_number(tmp_path: Path, describe: Describe) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", labelled())
+    answer = {"field": "label", "kind": "score", "thresholds": [-0.1, 0.1]}
+    with pytest.raises(FedbenchError, match="'refund' is not a number"):
+        load_task(describe(LABELLED, answer=answer, labels=["a", "b", "c"]))
+
+
+def test_too_few_rows_for_a_split(tmp_path: Path, describe: Describe) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", labelled(2))
+    with pytest.raises(FedbenchError, match=r"task tickets: the .* split is empty"):
+        load_task(describe(LABELLED))
+
+
+def test_an_unknown_encoding(tmp_path: Path, describe: Describe) -> None:
+    write_jsonl(tmp_path / "rows.jsonl", labelled())
+    layouts = [{"files": {"all": "rows.jsonl"}, "encoding": "utf-9"}]
+    with pytest.raises(FedbenchError, match="encoding 'utf-9' is not known"):
+        load_task(describe(LABELLED, layouts=layouts))
+
+
+@pytest.mark.parametrize("name", ["medqa", "medmcqa", "fpb", "fiqa_sa"])
+def test_a_missing_dataset_says_where_it_looked_and_what_to_do(name: str, tmp_path: Path) -> None:
+    with pytest.raises(FedbenchError) as caught:
+        load_task(name, data_dirs=[tmp_path])
+    message = str(caught.value)
+    assert name in message
+    assert "data/README.md" in message
+    assert "\n" not in message
+
+
+def test_an_unknown_task_names_the_known_ones() -> None:
+    with pytest.raises(FedbenchError, match=r"no task 'medqaa': use one of .*medmcqa"):
+        load_task("medqaa")
+    with pytest.raises(FedbenchError, match=r"no/such.yml does not exist"):
+        load_task("no/such.yml")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": "{text}: "}, r"prompt.label ends in white space"),
+        ({"prompt": "{text}:"}, r"blind_prompt is missing"),
+        ({"prompt": {"letter": "x\ny"}}, r"no template for scoring label"),
+        ({"labels": ["one"]}, r"labels must name at least two"),
+        ({"layouts": None}, r"layouts is missing"),
+        ({"title": None, "domian": "x"}, r"title: field required; domian: extra"),
+        ({"answer": {"field": "label", "kind": "guess"}}, r"answer.kind: 'guess' is not known"),
+        ({"answer": {"field": "label", "kind": "score"}}, r"kind score needs thresholds"),
+        ({"topic": {"kind": "column"}}, r"topic: kind column needs a field"),
+        ({"topic": {"kind": "mood"}}, r"topic.kind: 'mood' is not known \(use one of column"),
+        ({"fractions": {"train": 0.9}}, r"fractions: .*add up to 1"),
+        ({"layouts": [{"files": {"train": "x"}}]}, r"layouts.0.files: name either all"),
+        ({"layouts": [{"files": {"train": "x", "test": "y", "all": "z"}}]}, r"all cannot stand"),
+        ({"scoring": "text", "prompt": "a\nb"}, r"options is missing"),
+        ({"name": "Two words"}, r"name: string should match"),
+    ],
+)
+def test_a_wrong_description(describe: Describe, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(FedbenchError, match=r"task.yml does not describe a task: .*" + message):
+        load_task(describe(LABELLED, **changes))
+
+
+def test_a_description_that_is_no_yaml_mapping(tmp_path: Path) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text("a: [1")
+    with pytest.raises(FedbenchError, match="not valid YAML"):
+        load_task(str(path))
+    path.write_text("- a")
+    with pytest.raises(FedbenchError, match="not a YAML mapping"):
+        load_task(str(path))

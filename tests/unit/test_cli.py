@@ -1,0 +1,147 @@
+"""The command line: fields as options, and one sentence for whatever a user can mend."""
+
+from __future__ import annotations
+
+import pytest
+
+from fedbench import cli, store
+from fedbench.cli import fields_from, main
+from fedbench.config import parse_config
+from fedbench.errors import FedbenchError
+
+
+def test_every_option_is_a_field_and_values_are_typed():
+    assert fields_from(["--task", "fpb", "--batch-size", "8", "--train-limit=20"]) == {
+        "task": "fpb",
+        "batch_size": 8,
+        "train_limit": 20,
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("5e-5", 5e-5),
+        ("5E-5", 5e-5),
+        ("1e3", 1000.0),
+        ("0.1", 0.1),
+        ("null", None),
+        ("fedbench-llama", "fedbench-llama"),
+        ("lookalike_medqa:letter", "lookalike_medqa:letter"),
+        ("-1", -1),
+        ("@odd", "@odd"),
+        ("[odd", "[odd"),
+        ("2026-99-99", "2026-99-99"),
+    ],
+)
+def test_a_value_is_read_as_people_mean_it(text, value):
+    found = fields_from(["--value", text])["value"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_value_may_hold_an_equals_sign():
+    assert fields_from(["--task", "a=1/toy.yml"]) == {"task": "a=1/toy.yml"}
+    assert fields_from(["--task=a=1/toy.yml"]) == {"task": "a=1/toy.yml"}
+
+
+def test_the_word_true_is_a_kind_of_labels():
+    assert parse_config(fields_from(["--task", "fpb", "--labels", "true"])).labels == "true"
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_options_win_over_a_file_part_by_part_in_any_order(tmp_path, order):
+    path = tmp_path / "run.yml"
+    path.write_text("task: fpb\nseed: 1\npartition: {kind: dirichlet, alpha: 0.3, sites: 8}\n")
+    pairs = [["--config", str(path)], ["--partition.sites", "4"], ["--seed", "2"]][::order]
+    assert fields_from([word for pair in pairs for word in pair]) == {
+        "task": "fpb",
+        "seed": 2,
+        "partition": {"kind": "dirichlet", "alpha": 0.3, "sites": 4},
+    }
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--task"],
+        ["task", "fpb"],
+        ["--task", "fpb", "seed"],
+        ["--partition", "iid", "--partition.sites", "4"],
+        ["--config", "/no/such/file.yml"],
+    ],
+)
+def test_options_that_make_no_sense_are_refused(words):
+    with pytest.raises(FedbenchError):
+        fields_from(words)
+
+
+@pytest.mark.parametrize("content", ["- a list", "task: [open", "\x00"])
+def test_a_configuration_file_that_is_none_is_refused(tmp_path, content):
+    path = tmp_path / "run.yml"
+    path.write_text(content)
+    with pytest.raises(FedbenchError, match=str(path)):
+        fields_from(["--config", str(path)])
+
+
+def one_line(capsys):
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.err
+    lines = [line for line in captured.err.splitlines() if line.startswith("fedbench: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_misspelt_option_ends_with_2_and_a_suggestion(capsys):
+    assert main(["run", "--task", "lookalike_fpb", "--learnig-rate", "5e-5"]) == 2
+    assert "did you mean learning_rate?" in one_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "clause"),
+    [
+        (["run"], "task is missing"),
+        (["run", "--task", "fpb", "--seed", "x"], "seed = 'x'"),
+        (["run", "--task", "no_such_task"], "no_such_task"),
+        (["show", "0123456789abcdef"], "0123456789abcdef"),
+        (["export", "0123456789abcdef", "folder"], "0123456789abcdef"),
+        (["grid", "--profile", "no_such_profile"], "no_such_profile"),
+        (["record", "--profile", "no_such_profile"], "no_such_profile"),
+        (["tune", "--profile", "tiny"], "nothing to tune"),
+    ],
+)
+def test_what_a_user_can_mend_ends_with_2_and_one_sentence(words, clause, capsys):
+    assert main(words) == 2
+    assert clause in one_line(capsys)
+
+
+@pytest.mark.parametrize("words", [["no-such-command"], [], ["list", "--task", "fpb"]])
+def test_a_command_that_is_not_understood_ends_with_2(words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 2
+    capsys.readouterr()
+
+
+def test_the_list_of_a_new_home_is_empty(monkeypatch, capsys):
+    monkeypatch.setattr(store, "_recorded_folders", list)
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_stopping_by_hand_is_told_apart_from_a_mistake(monkeypatch, capsys):
+    def stop(run_id):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.store, "load", stop)
+    assert main(["show", "x"]) == 130
+    assert "start again to go on" in capsys.readouterr().err
+
+
+def test_the_help_of_run_names_every_field(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    shown = capsys.readouterr().out
+    assert "--learning-rate (0.002)" in shown
+    assert "--partition.alpha" in shown
+    assert "--task (required)" in shown

@@ -1,0 +1,141 @@
+"""A file is there as it was or as it should be, and a full disk is told in one sentence."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import threading
+
+import pytest
+
+from fedbench import files
+from fedbench.errors import FedbenchError
+from fedbench.files import locked, read_json, write_bytes, write_json
+
+
+def fail_with(code):
+    def fail(*args, **kwargs):
+        raise OSError(code, os.strerror(code))
+
+    return fail
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    path = tmp_path / "new" / "folder" / "file"
+    write_bytes(path, b"content")
+    assert path.read_bytes() == b"content"
+
+
+def test_json_is_written_for_people_and_read_back(tmp_path):
+    write_json(tmp_path / "x.json", {"b": [1.5, None], "a": "ä"})
+    assert read_json(tmp_path / "x.json") == {"a": "ä", "b": [1.5, None]}
+    assert (tmp_path / "x.json").read_text().startswith('{\n "a"')
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EIO])
+@pytest.mark.parametrize("moment", ["fsync", "replace"])
+def test_a_full_disk_is_one_sentence_and_leaves_the_old_file(tmp_path, monkeypatch, moment, code):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    monkeypatch.setattr(files.os, moment, fail_with(code))
+    with pytest.raises(FedbenchError) as caught:
+        write_bytes(path, b"new")
+    assert str(path) in str(caught.value)
+    assert os.strerror(code) in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_read_only_folder_is_one_sentence(tmp_path, monkeypatch, code):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+    monkeypatch.setattr("pathlib.Path.open", fail_with(code))
+    monkeypatch.setattr("pathlib.Path.mkdir", fail_with(code))
+    with pytest.raises(FedbenchError, match="make the folder writable"):
+        write_bytes(path, b"new")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_that_is_a_file_is_one_sentence(tmp_path):
+    write_bytes(tmp_path / "file", b"")
+    with pytest.raises(FedbenchError, match="could not be written"):
+        write_bytes(tmp_path / "file" / "below", b"")
+
+
+def test_being_stopped_while_writing_leaves_the_old_file_and_no_rubbish(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_bytes(path, b"old")
+
+    def stop(descriptor):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files.os, "fsync", stop)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_others_may_read_what_was_written(tmp_path):
+    before = os.umask(0o022)
+    try:
+        write_bytes(tmp_path / "file", b"")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"a": 1'])
+def test_a_file_that_is_not_json_is_named(tmp_path, content):
+    (tmp_path / "x.json").write_text(content)
+    with pytest.raises(FedbenchError, match=r"x\.json is not valid JSON"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FedbenchError, match=r"x\.json is missing"):
+        read_json(tmp_path / "x.json")
+
+
+def test_one_lock_is_held_by_one_at_a_time(tmp_path):
+    path = tmp_path / "new" / "lock"
+    inside, most = [], []
+
+    def work():
+        for _ in range(20):
+            with locked(path):
+                inside.append(1)
+                most.append(len(inside))
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(most) == 80
+    assert max(most) == 1
+
+
+def test_a_second_taker_does_not_replace_the_lock_under_the_first(tmp_path):
+    with locked(tmp_path / "lock"):
+        held = (tmp_path / "lock").stat().st_ino
+    with locked(tmp_path / "lock"):
+        assert (tmp_path / "lock").stat().st_ino == held
+
+
+def test_a_lock_on_a_disk_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("pathlib.Path.mkdir", fail_with(errno.ENOSPC))
+    with (
+        pytest.raises(FedbenchError, match="could not be written"),
+        locked(tmp_path / "x" / "lock"),
+    ):
+        pass
+
+
+def test_an_error_inside_a_lock_is_not_blamed_on_the_lock(tmp_path):
+    with pytest.raises(OSError, match="inside"), locked(tmp_path / "lock"):
+        raise OSError("inside")

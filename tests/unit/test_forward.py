@@ -1,0 +1,126 @@
+"""The fast forward gives the logits of a plain one, on every supported architecture."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fedbench.forward import collate, collate_branches, supervised_logits
+
+ARCHITECTURES = ["llama", "qwen2", "mistral", "gemma"]
+
+#: Ragged: lengths 3 to 12, one to five tokens asked for.
+TOKENS = [
+    (5, 9, 1),
+    (5, 9, 4, 4, 4, 8, 30, 31, 32, 33, 34, 1),
+    (100, 200, 300, 50, 60, 70, 1),
+]
+STARTS = [1, 7, 6]
+
+PROMPTS = [(5, 9, 4, 7), (100, 200, 300, 50, 60, 70, 9, 9, 9), (8,)]
+CHOICES = [
+    ((11,), (12, 13, 14), (12, 13)),
+    ((40, 41, 42, 43, 44), (45,), (46, 47)),
+    ((1, 2), (3, 4)),
+]
+
+
+@pytest.fixture(scope="module")
+def models(backbones):
+    from transformers import AutoModelForCausalLM
+
+    loaded = {}
+
+    def of(name, dtype):
+        if name not in loaded:
+            loaded[name] = AutoModelForCausalLM.from_pretrained(backbones(name)).eval()
+        return loaded[name].to(dtype)
+
+    return of
+
+
+def alone(model, tokens, start):
+    """Logits that predict ``tokens[start:]``, from a plain forward of this one sequence."""
+    with torch.no_grad():
+        return model(input_ids=torch.tensor([tokens])).logits[0, start - 1 : -1]
+
+
+def relative_difference(found, expected):
+    return ((found - expected).abs().max() / expected.abs().max()).item()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_ragged_batch_gives_the_logits_of_each_sequence_alone(models, name, dtype, tolerance):
+    model = models(name, dtype)
+    with torch.no_grad():
+        found = supervised_logits(model, collate(TOKENS, STARTS, "cpu"))
+    expected = torch.cat([alone(model, t, s) for t, s in zip(TOKENS, STARTS, strict=True)])
+    assert found.dtype == dtype
+    assert relative_difference(found, expected) <= tolerance
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_branches_give_the_logits_of_each_choice_alone(models, name, dtype, tolerance):
+    model = models(name, dtype)
+    batch = collate_branches(PROMPTS, CHOICES, "cpu")
+    with torch.no_grad():
+        found = supervised_logits(model, batch)
+    pairs = [(p, c) for p, some in zip(PROMPTS, CHOICES, strict=True) for c in some]
+    expected = torch.cat([alone(model, p + c, len(p)) for p, c in pairs])
+    assert relative_difference(found, expected) <= tolerance
+    assert batch.targets.tolist() == [token for _, c in pairs for token in c]
+
+
+def test_choices_of_one_token_need_no_mask(models):
+    batch = collate_branches(PROMPTS, [((11,), (12,))] * 3, "cpu")
+    assert batch.visible is None
+    assert batch.input_ids.shape == (3, 9)
+    model = models("llama", torch.float64)
+    with torch.no_grad():
+        found = supervised_logits(model, batch)
+    expected = torch.cat([alone(model, (*p, 0), len(p)) for p in PROMPTS for _ in range(2)])
+    assert relative_difference(found, expected) <= 1e-10
+
+
+def test_what_stands_in_the_padding_does_not_matter(models, monkeypatch):
+    model = models("llama", torch.float64)
+    with torch.no_grad():
+        zero = supervised_logits(model, collate(TOKENS, STARTS, "cpu"))
+        monkeypatch.setattr("fedbench.forward._PADDING", 77)
+        other = supervised_logits(model, collate(TOKENS, STARTS, "cpu"))
+    assert torch.equal(zero, other)
+
+
+def test_a_batch_reads_all_but_the_last_token_and_asks_for_the_rest():
+    batch = collate([(1, 2, 3), (4, 5)], [1, 1], "cpu")
+    assert batch.input_ids.tolist() == [[1, 2], [4, 0]]
+    assert batch.rows.tolist() == [0, 0, 1]
+    assert batch.columns.tolist() == [0, 1, 0]
+    assert batch.targets.tolist() == [2, 3, 5]
+
+
+def test_a_branch_sees_its_prompt_and_itself_at_the_positions_it_would_have_alone():
+    batch = collate_branches([(1, 2)], [((3, 4), (5, 6, 7))], "cpu")
+    assert batch.input_ids.tolist() == [[1, 2, 3, 5, 6]]
+    assert batch.positions.tolist() == [[0, 1, 2, 2, 3]]
+    assert batch.columns.tolist() == [1, 2, 1, 3, 4]
+    assert batch.targets.tolist() == [3, 4, 5, 6, 7]
+    assert batch.visible[0].int().tolist() == [
+        [1, 0, 0, 0, 0],
+        [1, 1, 0, 0, 0],
+        [1, 1, 1, 0, 0],
+        [1, 1, 0, 1, 0],
+        [1, 1, 0, 1, 1],
+    ]
+
+
+def test_logits_of_a_narrow_model_come_out_wide(backbones):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(backbones("llama"), dtype=torch.bfloat16)
+    for batch in (collate(TOKENS, STARTS, "cpu"), collate_branches(PROMPTS, CHOICES, "cpu")):
+        logits = supervised_logits(model, batch)
+        assert logits.dtype == torch.float32
+        assert torch.isfinite(logits).all()

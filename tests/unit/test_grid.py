@@ -1,0 +1,106 @@
+"""What a grid does with runs that are there, missing, stale or failing; workers are elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from fedbench import grid, store
+from fedbench.config import RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.files import write_bytes
+
+
+def configs(count):
+    return [RunConfig(task="toy", compute="plain", seed=seed) for seed in range(count)]
+
+
+def finish(config):
+    import pandas as pd
+
+    items = pd.DataFrame({"item": ["a"], "scores": [[0.0]]})
+    provenance = {"code": "c", "commit": "0123456789ab", "data": "d", "backbone": "b"}
+    store.save(store.folder(config.id), config, {}, [], [], provenance, items)
+
+
+@pytest.fixture
+def pool(monkeypatch):
+    """Runs everything in this process; ``failing`` and ``deadly`` say what goes wrong."""
+    calls = []
+    failing, deadly = {}, set()
+
+    def attempt(waiting, failures, done, bar):
+        calls.append(list(waiting))
+        if deadly & set(waiting):
+            return list(waiting)
+        for config in waiting:
+            if config in failing:
+                failures[config] = failing[config]
+            else:
+                finish(config)
+        return []
+
+    monkeypatch.setattr(grid, "_attempt", attempt)
+    monkeypatch.setattr(grid, "moved", lambda run: "")
+    attempt.calls, attempt.failing, attempt.deadly = calls, failing, deadly
+    return attempt
+
+
+def test_only_missing_runs_are_done(pool):
+    wanted = configs(3)
+    finish(wanted[1])
+    found = grid.ensure_runs(wanted, progress=False)
+    assert [run.config for run in found] == wanted
+    assert {c for call in pool.calls for c in call} == {wanted[0], wanted[2]}
+    assert grid.ensure_runs(wanted, progress=False) == found
+    assert len(pool.calls) == 1
+
+
+def test_stale_runs_are_done_again_and_the_reason_is_told_once(pool, monkeypatch, capsys):
+    wanted = configs(2)
+    for config in wanted:
+        finish(config)
+    monkeypatch.setattr(grid, "moved", lambda run: "the code has moved since commit 0123456789")
+    grid.ensure_runs(wanted, progress=False)
+    assert len(pool.calls[0]) == 2
+    assert capsys.readouterr().out.count("done again because the code has moved") == 1
+
+
+def test_a_failing_run_is_told_while_the_others_are_kept(pool):
+    wanted = configs(3)
+    pool.failing[wanted[1]] = "It is broken."
+    with pytest.raises(FedbenchError, match=r"1 of 3 runs could not be done.*It is broken"):
+        grid.ensure_runs(wanted, progress=False)
+    assert [store.exists(config.id) for config in wanted] == [True, False, True]
+    assert len(grid.ensure_runs(wanted, progress=False, missing_ok=True)) == 2
+
+
+def test_a_run_that_kills_every_worker_is_told_from_its_neighbours(pool):
+    wanted = configs(4)
+    pool.deadly.add(wanted[2])
+    with pytest.raises(FedbenchError, match=r"1 of 4 runs could not be done.*was killed"):
+        grid.ensure_runs(wanted, progress=False)
+    assert [store.exists(config.id) for config in wanted] == [True, True, False, True]
+
+
+def test_a_defect_in_a_run_becomes_one_sentence_with_the_trace_in_a_file(monkeypatch):
+    import multiprocessing
+
+    def defect(config, report):
+        report(0.25)
+        raise ZeroDivisionError("half way")
+
+    monkeypatch.setattr("fedbench.running.run", defect)
+    monkeypatch.setattr(grid, "_done", multiprocessing.get_context("spawn").Value("d", 0.0))
+    (config,) = configs(1)
+    with pytest.raises(FedbenchError, match="ZeroDivisionError: half way"):
+        grid._one(config)
+    assert "Traceback" in (store.folder(config.id) / "error.txt").read_text()
+    assert grid._done.value == pytest.approx(1.0)
+
+
+def test_a_damaged_run_stops_a_grid_with_its_name(pool):
+    wanted = configs(1)
+    finish(wanted[0])
+    write_bytes(store.folder(wanted[0].id) / "items.parquet", b"")
+    with pytest.raises(FedbenchError, match=r"items\.parquet is not the file that was written"):
+        grid.ensure_runs(wanted, progress=False)

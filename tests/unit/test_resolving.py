@@ -1,0 +1,94 @@
+"""Equivalent configurations become one; names and combinations without a meaning are refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from fedbench.config import PartitionConfig, RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.models.methods import METHODS
+from fedbench.resolving import check_sources, resolve
+
+
+def config(**values):
+    return RunConfig(**{"task": "lookalike_fpb", **values})
+
+
+def test_every_unknown_name_is_told_at_once_with_a_suggestion():
+    with pytest.raises(FedbenchError) as caught:
+        resolve(config(method="lorra", rule="fedavgg", codec="fp33"))
+    message = str(caught.value)
+    for field, near in (("method", "lora"), ("rule", "fedavg"), ("codec", "fp32")):
+        assert f"{field} = " in message
+        assert f"did you mean {near}?" in message
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_open_compute_becomes_the_first_choice_of_the_method(method):
+    assert resolve(config(method=method)).compute == METHODS[method].computes[0]
+
+
+def test_qlora_quantises_unless_told_otherwise():
+    assert resolve(config(method="qlora")).compute == "nf4"
+    assert resolve(config(method="qlora", compute="nf4-dequantised")).compute == "nf4-dequantised"
+
+
+@pytest.mark.parametrize(
+    ("method", "compute"), [("lora", "nf4"), ("qlora", "plain"), ("full", "nf4")]
+)
+def test_a_compute_that_has_no_meaning_for_the_method_is_refused(method, compute):
+    with pytest.raises(FedbenchError, match=f"compute = '{compute}' has no meaning for .*{method}"):
+        resolve(config(method=method, compute=compute))
+
+
+@pytest.mark.parametrize("setting", ["base", "centralized"])
+def test_settings_of_one_site_do_not_depend_on_the_partition(setting):
+    skewed = PartitionConfig(kind="dirichlet", alpha=0.3, sites=5)
+    ids = {
+        resolve(config(setting=setting, partition=skewed, participation=0.5)).id,
+        resolve(config(setting=setting)).id,
+    }
+    assert len(ids) == 1
+
+
+def test_a_local_site_does_not_depend_on_the_share_of_sites_in_a_cohort():
+    ids = {resolve(config(setting="local", participation=p)).id for p in (0.5, 1.0)}
+    assert len(ids) == 1
+
+
+def test_a_federation_depends_on_partition_and_participation():
+    skewed = PartitionConfig(kind="dirichlet", alpha=0.3)
+    ids = {
+        resolve(config(**values)).id
+        for values in ({}, {"partition": skewed}, {"participation": 0.5})
+    }
+    assert len(ids) == 3
+
+
+def test_resolving_twice_changes_nothing():
+    once = resolve(config(setting="centralized", method="qlora"))
+    assert resolve(once) == once
+
+
+def test_a_missing_task_and_a_missing_backbone_are_told_in_one_message():
+    with pytest.raises(FedbenchError) as caught:
+        check_sources(config(task="no_such_task", backbone="no-such-backbone"))
+    assert "no_such_task" in str(caught.value)
+    assert "no-such-backbone" in str(caught.value)
+
+
+def test_a_device_that_is_not_there_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(FedbenchError, match="no CUDA device"):
+        check_sources(config(device="cuda"))
+
+
+def test_checking_a_configuration_does_not_import_torch():
+    code = (
+        "import sys; from fedbench.config import RunConfig; import fedbench.resolving as r; "
+        "r.resolve(RunConfig(task='x')); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

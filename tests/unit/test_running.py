@@ -1,0 +1,331 @@
+"""One run from configuration to record, on a toy: every setting, twice, and after a change."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import fedbench
+from fedbench import freshness, running, store
+from fedbench.config import RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.exporting import export
+from fedbench.resolving import resolve
+from fedbench.running import run
+from tests import toys
+
+
+@pytest.fixture
+def configure(backbones, toy_task):
+    def of(**values):
+        defaults = {
+            "task": toy_task,
+            "backbone": str(backbones("llama")),
+            "partition": {"kind": "iid", "sites": 2, "minimum": 2},
+            "rounds": 2,
+            "passes": 2,
+            "batch_size": 8,
+            "rank": 2,
+            "max_tokens": 64,
+            "generated": 3,
+        }
+        return RunConfig.model_validate({**defaults, **values})
+
+    return of
+
+
+def result(found):
+    """All of a run that must be a function of its configuration: bytes and numbers."""
+    return {
+        "adapters": {name: path.read_bytes() for name, path in found.adapters.items()},
+        "items": found.items.to_json(),
+        "metrics": dict(found.metrics),
+        "rounds": list(found.rounds),
+        "sites": list(found.sites),
+        "partition": (found.source / "partition.json").read_bytes(),
+    }
+
+
+@pytest.mark.parametrize(
+    ("setting", "adapters"),
+    [
+        ("base", []),
+        ("local", ["site-00", "site-01"]),
+        ("federated", ["global"]),
+        ("centralized", ["global"]),
+    ],
+)
+def test_a_setting_is_a_choice_of_federations(configure, setting, adapters):
+    found = run(configure(setting=setting))
+    assert list(found.adapters) == adapters
+    assert {record["federation"] for record in found.rounds} == set(adapters)
+    assert len(found.rounds) == 2 * len(adapters)
+    items = found.items
+    assert sorted(set(items["adapter"])) == (adapters or ["global"])
+    n_test = found.metrics["n_test"]
+    assert len(items) == n_test * max(1, len(adapters))
+    assert items["generated"].notna().sum() == min(3, n_test)
+    processed = found.metrics["examples"]
+    assert processed == (0 if setting == "base" else 2 * found.metrics["n_train"])
+    right = [(part["gold"] == part["prediction"]).mean() for _, part in items.groupby("adapter")]
+    assert found.metrics["accuracy"] == pytest.approx(sum(right) / len(right))
+
+
+def test_every_setting_is_scored_on_the_same_items_and_trained_on_the_same_examples(configure):
+    found = [run(configure(setting=s)) for s in ("base", "local", "federated", "centralized")]
+    assert len({tuple(sorted(set(r.items["item"]))) for r in found}) == 1
+    held = [
+        sorted(i for site in _partition(r)["sites"].values() for i in site["train"]) for r in found
+    ]
+    assert held[0] == held[1] == held[2] == held[3]
+
+
+def _partition(found):
+    return json.loads((found.source / "partition.json").read_text())
+
+
+def test_a_run_is_done_once(configure, monkeypatch):
+    first = run(configure())
+
+    def never(*args):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(running, "_compute", never)
+    assert run(configure()) == first
+    assert fedbench.run(configure()) == first
+    assert fedbench.load(first.id) == first
+
+
+def test_two_fresh_homes_give_the_same_bits(configure, monkeypatch, tmp_path):
+    results = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / name))
+        torch.manual_seed(len(results))
+        torch.randn(3)
+        results.append(result(run(configure(dropout=0.1))))
+    assert results[0] == results[1]
+
+
+def test_another_seed_gives_another_adapter(configure):
+    a, b = (run(configure(seed=seed)).adapter.read_bytes() for seed in (0, 1))
+    assert a != b
+
+
+def test_a_run_restores_torchs_global_generator(configure):
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    run(configure(method="ia3"))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_a_run_interrupted_at_any_exchange_ends_with_the_same_bits(
+    configure, monkeypatch, tmp_path, step
+):
+    config = configure()
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "whole"))
+    undisturbed = result(run(config))
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "cut"))
+    calls = []
+    original = running.InProcess.exchange
+
+    def dying(self, messages, deadline=None):
+        calls.append(1)
+        for pair in original(self, messages, deadline):
+            yield pair
+            if len(calls) == step + 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running.InProcess, "exchange", dying)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    assert not store.exists(resolve(config).id)
+    assert result(run(config)) == undisturbed
+
+
+def test_nothing_but_the_record_is_left_behind(configure):
+    found = run(configure())
+    left = {str(p.relative_to(found.source)) for p in found.source.rglob("*") if p.is_file()}
+    assert left == {
+        "adapters/global.safetensors", "items.parquet", "lock", "manifest.json",
+        "partition.json", "run.json",
+    }  # fmt: skip
+
+
+def test_two_takers_of_one_run_take_turns_and_it_is_done_once(configure, monkeypatch):
+    done, original = [], running._compute
+
+    def counted(*args):
+        done.append(1)
+        original(*args)
+
+    monkeypatch.setattr(running, "_compute", counted)
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(run(configure(setting="base"))))
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) == 1
+    assert len(found) == 3
+
+
+@pytest.fixture
+def other_code(monkeypatch):
+    """Pretend that the code which results depend on has moved."""
+
+    def move(name="moved"):
+        for module in (freshness, running):
+            monkeypatch.setattr(module, "fingerprint", lambda root: name)
+        monkeypatch.setattr("fedbench.provenance.fingerprint", lambda root: name)
+
+    return move
+
+
+def test_a_run_of_other_code_is_done_again_and_the_reason_is_told(configure, other_code):
+    first = run(configure())
+    assert freshness.moved(first) == ""
+    other_code()
+    assert "the code has moved since commit" in freshness.moved(first)
+    again = run(configure())
+    assert again.provenance["code"] == "moved"
+    assert result(again) == result(first)
+
+
+def test_a_checkpoint_of_other_code_does_not_count(configure, other_code, monkeypatch):
+    asked = []
+    original = running.InProcess.exchange
+
+    def listening(self, messages, deadline=None):
+        asked.append(1)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return original(self, messages, deadline)
+
+    monkeypatch.setattr(running.InProcess, "exchange", listening)
+    with pytest.raises(KeyboardInterrupt):
+        run(configure())
+    other_code()
+    run(configure())
+    assert len(asked) == 3 + 4
+
+
+def test_changed_data_make_a_run_stale(configure, tmp_path):
+    task = toys.make_task(tmp_path / "own")
+    first = run(configure(task=str(task), setting="base"))
+    table = tmp_path / "own" / "toy.csv"
+    table.write_text(table.read_text().replace("number 3 ", "number three "))
+    assert "the data of" in freshness.moved(first)
+    assert "have changed" in freshness.moved(first)
+    again = run(configure(task=str(task), setting="base"))
+    assert again.id == first.id
+    assert again.provenance["data"] != first.provenance["data"]
+
+
+def test_data_that_only_the_author_has_do_not_make_a_run_stale(configure, tmp_path):
+    task = toys.make_task(tmp_path / "own")
+    first = run(configure(task=str(task), setting="base"))
+    task.unlink()
+    assert freshness.moved(first) == ""
+
+
+def test_the_record_says_what_was_computed_and_from_what(configure):
+    found = run(configure(method="qlora"))
+    assert found.config.compute == "nf4"
+    origin = found.provenance
+    assert {"commit", "code", "versions", "hardware", "data", "backbone", "partition"} <= set(
+        origin
+    )
+    assert origin["partition"] == _partition(found)["digest"]
+    assert found.metrics["trainable_parameters"] * 4 == found.metrics["adapter_bytes"]
+    for way in ("bytes_down", "bytes_up"):
+        assert found.metrics[way] == sum(record[way] for record in found.rounds)
+
+
+def test_a_trained_setting_in_which_no_site_can_train_is_refused(configure):
+    for setting in ("local", "federated"):
+        config = configure(setting=setting, partition={"sites": 2, "minimum": 1000})
+        with pytest.raises(FedbenchError, match=r"fewer than partition\.minimum = 1000"):
+            run(config)
+
+
+def test_sites_that_are_too_small_are_reported_and_do_not_train(configure):
+    partition = {"kind": "quantity", "alpha": 0.3, "sites": 4, "minimum": 8}
+    found = run(configure(setting="local", partition=partition))
+    small = found.metrics["sites_too_small"]
+    assert small
+    assert set(found.adapters).isdisjoint(small)
+    assert [site["site"] for site in found.sites if not site["trained"]] == small
+
+
+def test_limits_keep_the_same_items_first(configure):
+    small, large = (set(run(configure(setting="base", test_limit=n)).items["item"]) for n in (2, 4))
+    assert len(small) == 2
+    assert small < large
+
+
+def test_shuffled_labels_leave_the_test_split_alone(configure):
+    true, shuffled = (run(configure(labels=labels)) for labels in ("true", "shuffled"))
+    pd.testing.assert_series_equal(true.items["gold"], shuffled.items["gold"])
+    assert true.adapter.read_bytes() != shuffled.adapter.read_bytes()
+
+
+def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_afterwards(
+    configure, monkeypatch
+):
+    writes = []
+    real = running.write_bytes
+
+    def full(path, content):
+        writes.append(path)
+        raise FedbenchError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "write_bytes", full)
+        with pytest.raises(FedbenchError, match="no space"):
+            run(configure())
+    assert len(writes) == 1
+    assert running.write_bytes is real
+    assert run(configure()).adapter.exists()
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3", "full"])
+def test_an_exported_adapter_is_read_by_plain_libraries_and_gives_the_same_logits(
+    configure, backbones, tmp_path, method
+):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from fedbench.models.attached import attached
+    from fedbench.models.tensors import load_tensors
+
+    found = run(configure(method=method, learning_rate=0.05))
+    export(found, tmp_path / "out")
+    ids = torch.tensor([[5, 9, 4, 7]])
+    with attached(found.config) as model, torch.no_grad():
+        fresh = model(input_ids=ids).logits
+        load_tensors(model, load_file(found.adapter))
+        expected = model(input_ids=ids).logits
+    if method == "full":
+        plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    else:
+        bare = AutoModelForCausalLM.from_pretrained(backbones("llama"))
+        plain = PeftModel.from_pretrained(bare, tmp_path / "out")
+    with torch.no_grad():
+        logits = plain.eval()(input_ids=ids).logits
+    torch.testing.assert_close(logits, expected)
+    assert not torch.allclose(logits, fresh, atol=1e-4)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == "<|end|>"
+    with pytest.raises(FedbenchError, match="not empty"):
+        export(found, tmp_path / "out")
+    with pytest.raises(FedbenchError, match="no adapter 'site-07'"):
+        export(found, tmp_path / "new", "site-07")

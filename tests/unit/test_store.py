@@ -1,0 +1,165 @@
+"""Finished runs: read back as they were, by hash, whether one's own or kept by the repository."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedbench import store
+from fedbench.config import RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.files import write_bytes, write_json
+
+ITEMS = pd.DataFrame(
+    {
+        "adapter": ["global"] * 3,
+        "item": ["a", "b", "c"],
+        "cluster": ["x", "x", "y"],
+        "site": ["site-00", "site-01", "site-00"],
+        "choices": [2, 2, 3],
+        "gold": [0, 1, 2],
+        "prediction": [0, 0, 2],
+        "blind": [1, 1, 0],
+        "majority": [0, 0, 0],
+        "generated": pd.array([0, -1, None], dtype="Int64"),
+        "scores": [[-1.25, -2.5], [-0.5, -0.75], [-3.0, -2.0, -1.0]],
+    }
+)
+
+
+def save(seed=0, items=ITEMS):
+    config = RunConfig(task="toy", compute="plain", seed=seed)
+    directory = store.folder(config.id)
+    write_bytes(directory / "adapters" / "global.safetensors", b"weights")
+    write_json(directory / "partition.json", {"sites": {}})
+    return store.save(
+        directory,
+        config,
+        {"accuracy": 2 / 3, "note": "ä", "invalid_rate": None},
+        [{"federation": "global", "round": 0, "train_loss": 0.1}],
+        [{"site": "site-00", "n_train": 3}],
+        {"code": "c", "commit": "d"},
+        items,
+    )
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """A folder that stands for ``data/recorded``; own runs are recorded there, then removed."""
+    monkeypatch.setattr(store, "shipped", lambda name: tmp_path / "data" / name)
+    return tmp_path / "data" / "recorded"
+
+
+def record(runs, folder):
+    store.record(runs, folder)
+    for run in runs:
+        store.discard(run.id)
+
+
+def test_a_run_is_read_back_as_it_was_saved():
+    saved = save()
+    found = store.load(saved.id)
+    assert found == saved
+    pd.testing.assert_frame_equal(plain(found.items), ITEMS)
+    assert found.adapter.read_bytes() == b"weights"
+
+
+def plain(items):
+    """Items with their scores as lists, as parquet gives arrays back."""
+    return items.assign(scores=[list(row) for row in items["scores"]])
+
+
+def test_a_folder_without_a_manifest_is_no_run():
+    saved = save()
+    (saved.source / store.MANIFEST).unlink()
+    assert not store.exists(saved.id)
+    assert list(store.finished()) == []
+    with pytest.raises(FedbenchError, match=f"no finished run {saved.id}"):
+        store.load(saved.id)
+
+
+@pytest.mark.parametrize(
+    "name", ["run.json", "items.parquet", "partition.json", "adapters/global.safetensors"]
+)
+@pytest.mark.parametrize("harm", ["flipped", "shortened", "removed"])
+def test_a_file_that_was_tampered_with_is_named(name, harm):
+    path = save().source / name
+    content = path.read_bytes()
+    if harm == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(content[:-1] + (bytes([content[-1] ^ 1]) if harm == "flipped" else b""))
+    with pytest.raises(FedbenchError) as caught:
+        store.load(path.parent.name if "/" not in name else path.parents[1].name)
+    assert f"{path} is not the file that was written" in str(caught.value)
+
+
+def test_a_discarded_run_is_not_there():
+    saved = save()
+    store.discard(saved.id)
+    assert not store.exists(saved.id)
+    store.discard("never-there")
+
+
+def test_finished_runs_come_in_the_order_of_their_ids_each_once(recorded):
+    runs = [save(seed) for seed in range(3)]
+    record(runs[:2], recorded / "smoke")
+    save(0)
+    found = list(store.finished())
+    own, kept = [r.id for r in found if not r.recorded], [r.id for r in found if r.recorded]
+    assert own == sorted([runs[0].id, runs[2].id])
+    assert kept == [runs[1].id]
+
+
+def test_a_recorded_run_is_read_like_any_other(recorded):
+    saved = save()
+    record([saved, save(1)], recorded / "smoke")
+    found = store.load(saved.id)
+    assert found.recorded
+    assert found.config == saved.config
+    assert (found.metrics, found.rounds, found.sites) == (saved.metrics, saved.rounds, saved.sites)
+    assert found.provenance == saved.provenance
+    pd.testing.assert_frame_equal(plain(found.items), ITEMS)
+
+
+def test_recorded_scores_are_rounded_and_nothing_else_is(recorded):
+    fine = ITEMS.assign(scores=[[-1.23456789, -2.5], [-0.5, -0.75], [-3.0, -2.0, -1.0]])
+    saved = save(items=fine)
+    record([saved], recorded / "smoke")
+    found = store.load(saved.id).items
+    np.testing.assert_allclose(found["scores"][0], [-1.2346, -2.5], atol=1e-12)
+    pd.testing.assert_frame_equal(found.drop(columns="scores"), ITEMS.drop(columns="scores"))
+
+
+def test_items_of_a_recorded_run_can_be_changed_without_changing_the_record(recorded):
+    saved = save()
+    record([saved], recorded / "smoke")
+    items = store.load(saved.id).items
+    items.loc[0, "gold"] = 9
+    items["prediction"] = 9
+    found = store.load(saved.id).items
+    assert list(found["gold"]) == [0, 1, 2]
+    assert list(found["prediction"]) == [0, 0, 2]
+
+
+def test_an_own_run_is_preferred_to_the_recorded_one(recorded):
+    saved = save()
+    store.record([saved], recorded / "smoke")
+    assert not store.load(saved.id).recorded
+
+
+def test_a_run_without_a_shared_adapter_says_which_it_has():
+    saved = save()
+    (saved.source / "adapters" / "global.safetensors").rename(
+        saved.source / "adapters" / "site-00.safetensors"
+    )
+    with pytest.raises(FedbenchError, match="it has: site-00"):
+        _ = saved.adapter
+
+
+def test_a_recorded_run_has_no_adapter(recorded):
+    saved = save()
+    record([saved], recorded / "smoke")
+    with pytest.raises(FedbenchError, match="it has: none"):
+        _ = store.load(saved.id).adapter
