@@ -36,8 +36,12 @@ def score(model: nn.Module, items: Sequence[Tokenised], device: str, *, mean: bo
 
 
 def predict(scores: Scores) -> NDArray[np.int64]:
-    """Index of the best choice of every item; the first of equals."""
-    return np.array([int(np.argmax(row)) for row in scores], dtype=np.int64)
+    """Index of the best choice of every item, the first of equals; -1 where a score is nan.
+
+    A model that has diverged answers nothing, and so is right about nothing.
+    """
+    best = [-1 if np.isnan(row).any() else int(np.argmax(row)) for row in scores]
+    return np.array(best, dtype=np.int64)
 
 
 def gold_loss(scores: Scores, gold: Sequence[int]) -> float:

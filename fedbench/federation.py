@@ -72,7 +72,7 @@ def federate(
             site: message_payload({"kind": "validate"}, adapter, config.codec)
             for site, adapter in adapters.items()
         }
-        log.append(record | _validation_record(asked, dict(engine.exchange(asked, None))))
+        log.append(record | _validation_record(asked, engine.exchange(asked, None)))
         write_bytes(folder / "checkpoint", encode({"log": log}, state))
         report((round_ + 1) / config.rounds)
     return Federated(rule.broadcast(state, sites[0]).adapter, log)
@@ -139,12 +139,17 @@ def _spool(replies: Iterator[tuple[str, bytes | Failure]], folder: Path) -> dict
         FedbenchError: a site failed; the last checkpoint stays.
     """
     spooled = {}
-    for site, reply in replies:
-        if isinstance(reply, Failure):
-            raise FedbenchError(f"{site} did not answer: {reply.reason} Start again to go on.")
+    for site, reply in _answers(replies):
         spooled[site] = folder / f"{site}.reply"
         write_bytes(spooled[site], reply)
     return dict(sorted(spooled.items()))
+
+
+def _answers(replies: Iterator[tuple[str, bytes | Failure]]) -> Iterator[tuple[str, bytes]]:
+    for site, reply in replies:
+        if isinstance(reply, Failure):
+            raise FedbenchError(f"{site} did not answer: {reply.reason} Start again to go on.")
+        yield site, reply
 
 
 def _contributions(replies: Mapping[str, Path]) -> Iterator[Contribution]:
@@ -172,17 +177,16 @@ def _round_record(
 
 
 def _validation_record(
-    asked: Mapping[str, bytes], replies: Mapping[str, bytes | Failure]
+    asked: Mapping[str, bytes], replies: Iterator[tuple[str, bytes | Failure]]
 ) -> dict[str, Any]:
     """Accuracy and loss over all sites' own validation items, weighted by their number."""
     # In the order of sites: sums of floats depend on it, and replies come as they come.
-    ordered = {site: replies[site] for site in sorted(replies)}
-    answered = {site: reply for site, reply in ordered.items() if isinstance(reply, bytes)}
-    headers = [decode(reply)[0] for reply in answered.values()]
+    answered = [reply for _, reply in sorted(_answers(replies))]
+    headers = [decode(reply)[0] for reply in answered]
     n = sum(header["n"] for header in headers)
     return {
         "n_validation": n,
         "validation_accuracy": sum(h["correct"] for h in headers) / n if n else None,
         "validation_loss": sum(h["loss"] for h in headers) / n if n else None,
-        "bytes_validation": sum(map(len, asked.values())) + sum(map(len, answered.values())),
+        "bytes_validation": sum(map(len, asked.values())) + sum(map(len, answered)),
     }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from fedbench.config import RunConfig, Setting
-from fedbench.partition import Partition
+from fedbench.config import TRAINED, RunConfig, Setting
+from fedbench.errors import FedbenchError
+from fedbench.models.attached import tokenizer_of
+from fedbench.partition import Partition, make_partition
 from fedbench.site import SiteContext
 from fedbench.streams import generator
-from fedbench.tasks import SPLITS, Example, Split, Task
+from fedbench.tasks import SPLITS, Example, Split, Task, load_task
 from fedbench.tokens import tokenise, training_sequence
 
 #: A setting is a choice of federations (name -> sites), and nothing else anywhere.
@@ -23,6 +25,38 @@ FEDERATIONS: Mapping[Setting, Callable[[Partition], dict[str, tuple[str, ...]]]]
     "federated": lambda partition: {"global": partition.trained},
     "centralized": lambda partition: {"global": partition.trained},
 }
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a run reads: fixed by its configuration, before anything is trained."""
+
+    config: RunConfig
+    task: Task
+    tokenizer: Any
+    examples: tuple[Example, ...]  #: within the configuration's limits
+    partition: Partition
+
+    def of_split(self, split: Split) -> list[Example]:
+        """The selected examples of one split."""
+        return [example for example in self.examples if example.split == split]
+
+
+def prepare(config: RunConfig) -> Prepared:
+    """Load, select and deal the examples of a resolved configuration.
+
+    Raises:
+        FedbenchError: the task cannot be loaded, or no site has enough to train on.
+    """
+    task = load_task(config.task)
+    examples = tuple(select(task, config))
+    partition = make_partition(examples, config.partition, config.seed)
+    if config.setting in TRAINED and not partition.trained:
+        raise FedbenchError(
+            f"Every site has fewer than partition.minimum = {config.partition.minimum} training "
+            "examples: take fewer sites, a lower minimum or a higher train_limit."
+        )
+    return Prepared(config, task, tokenizer_of(config.backbone), examples, partition)
 
 
 def select(task: Task, config: RunConfig) -> list[Example]:
@@ -41,46 +75,32 @@ def select(task: Task, config: RunConfig) -> list[Example]:
     return _shuffled(kept, config.seed) if config.labels == "shuffled" else kept
 
 
-def site_contexts(
-    config: RunConfig,
-    tokenizer: Any,
-    task: Task,
-    examples: Sequence[Example],
-    partition: Partition,
-    model: nn.Module,
-    folder: Path,
-) -> dict[str, SiteContext]:
+def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> dict[str, SiteContext]:
     """Every training site with its own tokenised examples."""
-    known = [example for example in examples if example.split != "test"]
-    tokens = dict(
-        zip(
-            (example.id for example in known),
-            tokenise(tokenizer, known, config.max_tokens),
-            strict=True,
-        )
-    )
-    by_id = {example.id: example for example in known}
-    end = tokenizer.eos_token_id
+    config, sites = prepared.config, prepared.partition.sites
+    known = {e.id: e for e in prepared.examples if e.split != "test"}
+    made = tokenise(prepared.tokenizer, list(known.values()), config.max_tokens)
+    tokens = dict(zip(known, made, strict=True))
+    end = prepared.tokenizer.eos_token_id
     return {
         site: SiteContext(
             site=site,
             config=config,
             model=model,
-            training=[
-                training_sequence(by_id[i], tokens[i], end) for i in partition.sites[site]["train"]
-            ],
-            validation=[tokens[i] for i in partition.sites[site]["validation"]],
-            validation_gold=[by_id[i].gold for i in partition.sites[site]["validation"]],
-            mean=task.length_normalised,
+            training=[training_sequence(known[i], tokens[i], end) for i in sites[site]["train"]],
+            validation=[tokens[i] for i in sites[site]["validation"]],
+            validation_gold=[known[i].gold for i in sites[site]["validation"]],
+            mean=prepared.task.length_normalised,
             folder=folder,
         )
-        for site in partition.trained
+        for site in prepared.partition.trained
     }
 
 
-def holdings(examples: Sequence[Example], partition: Partition) -> list[dict[str, Any]]:
+def holdings(prepared: Prepared) -> list[dict[str, Any]]:
     """Size and topics of every site, as a record keeps them."""
-    topic = {example.id: example.topic for example in examples}
+    partition = prepared.partition
+    topic = {example.id: example.topic for example in prepared.examples}
     rows = []
     for site, held in partition.sites.items():
         mine = [topic[i] for i in held["train"]]

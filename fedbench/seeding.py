@@ -1,4 +1,4 @@
-"""Torch's global generator, lent and given back."""
+"""Torch's global state, lent and given back: its generator and its number of threads."""
 
 from __future__ import annotations
 
@@ -6,6 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+
+@contextmanager
+def single_thread() -> Iterator[None]:
+    """Let torch compute with one thread inside the block: sums then have one order everywhere."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from fedbench.config import RunConfig
 from fedbench.evaluate import generate, predict, score
 from fedbench.hashing import sha256_text, short
 from fedbench.metrics import accuracy, macro_f1
 from fedbench.models.tensors import Tensors, load_tensors
 from fedbench.partition import Partition
-from fedbench.tasks import Example, Task
+from fedbench.prepare import Prepared
+from fedbench.tasks import SPLITS, Example
 from fedbench.tokens import tokenise
 
 if TYPE_CHECKING:
@@ -23,22 +23,19 @@ if TYPE_CHECKING:
 
 
 def score_adapters(
-    config: RunConfig,
-    tokenizer: Any,
-    task: Task,
-    examples: Sequence[Example],
-    partition: Partition,
-    model: nn.Module,
-    adapters: Mapping[str, Tensors],
+    prepared: Prepared, model: nn.Module, adapters: Mapping[str, Tensors]
 ) -> pd.DataFrame:
-    """Items of every adapter on the whole test set; see :attr:`fedbench.store.Run.items`."""
+    """Items of every adapter on the whole test set; see :attr:`fedbench.store.Run.items`.
+
+    Items for free generation are dealt to the adapters in turn: there are ``generated`` in all.
+    """
     import pandas as pd
 
-    test = [example for example in examples if example.split == "test"]
+    config, tokenizer, test = prepared.config, prepared.tokenizer, prepared.of_split("test")
+    mean = prepared.task.length_normalised
     seen = tokenise(tokenizer, test, config.max_tokens)
     blind = tokenise(tokenizer, test, config.max_tokens, blind=True)
-    mean = task.length_normalised
-    fixed = _fixed_columns(test, partition, majority(examples))
+    fixed = _fixed_columns(test, prepared.partition, majority(prepared.examples))
     frames = []
     for number, (name, tensors) in enumerate(adapters.items()):
         load_tensors(model, tensors)
@@ -65,14 +62,10 @@ def majority(examples: Sequence[Example]) -> int:
 
 
 def summary(
-    task: Task,
-    examples: Sequence[Example],
-    partition: Partition,
-    items: pd.DataFrame,
-    rounds: Sequence[Mapping[str, Any]],
+    prepared: Prepared, items: pd.DataFrame, rounds: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Everything about a run that tables show: what was measured, on what, with how much work."""
-    sizes = Counter(example.split for example in examples)
+    task, sizes = prepared.task, Counter(example.split for example in prepared.examples)
     work = ("steps", "examples", "tokens", "bytes_down", "bytes_up", "bytes_validation")
     return {
         "task_title": task.title,
@@ -86,10 +79,20 @@ def summary(
         "n_train": sizes["train"],
         "n_validation": sizes["validation"],
         "n_test": sizes["test"],
-        "sites_too_small": list(partition.too_small),
+        "cut_prompts": cut_prompts(prepared),
+        "sites_too_small": list(prepared.partition.too_small),
         **scores_of(items),
         **{name: sum(record[name] for record in rounds) for name in work},
     }
+
+
+def cut_prompts(prepared: Prepared) -> dict[str, int]:
+    """How many prompts of each split lost their beginning to ``max_tokens``."""
+    made = {
+        split: tokenise(prepared.tokenizer, prepared.of_split(split), prepared.config.max_tokens)
+        for split in SPLITS
+    }
+    return {split: sum(one.cut > 0 for one in some) for split, some in made.items()}
 
 
 def scores_of(items: pd.DataFrame) -> dict[str, Any]:

@@ -18,6 +18,7 @@ class Tokenised:
 
     prompt: Ids
     choices: tuple[Ids, ...]
+    cut: int = 0  #: tokens that the prompt lost to fit
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def tokenise(
 
     A choice is tokenised together with its prompt and begins where the tokenised prompt ends: no
     template is searched for. A prompt that leaves no room for its longest choice and the end
-    token within ``max_tokens`` loses its beginning.
+    token within ``max_tokens`` loses its beginning, but not the token that begins every text.
 
     Raises:
         FedbenchError: a choice alone is longer than ``max_tokens``.
@@ -45,9 +46,10 @@ def tokenise(
     prompts = [example.blind_prompt if blind else example.prompt for example in examples]
     pairs = [p + c for p, e in zip(prompts, examples, strict=True) for c in e.choices]
     alone = tokenizer(prompts)["input_ids"]
+    first = tokenizer.bos_token_id
     whole = iter(tokenizer(pairs)["input_ids"])
     return [
-        _fitted(ids, [next(whole)[len(ids) :] for _ in example.choices], max_tokens)
+        _fitted(ids, [next(whole)[len(ids) :] for _ in example.choices], max_tokens, first)
         for ids, example in zip(alone, examples, strict=True)
     ]
 
@@ -58,11 +60,16 @@ def training_sequence(example: Example, tokenised: Tokenised, end: int) -> Answe
     return Answered((*tokenised.prompt, *answer, end), len(tokenised.prompt))
 
 
-def _fitted(prompt: Sequence[int], choices: Sequence[Sequence[int]], max_tokens: int) -> Tokenised:
+def _fitted(
+    prompt: Sequence[int], choices: Sequence[Sequence[int]], max_tokens: int, first: int | None
+) -> Tokenised:
     room = max_tokens - 1 - max(len(choice) for choice in choices)
     if room < 1:
         raise FedbenchError(
             f"A choice has {max_tokens - 1 - room} tokens, which leaves no room for its prompt "
             f"within max_tokens = {max_tokens}: raise max_tokens."
         )
-    return Tokenised(tuple(prompt[-room:]), tuple(tuple(choice) for choice in choices))
+    cut = max(0, len(prompt) - room)
+    head = tuple(prompt[:1]) if cut and room > 1 and prompt[0] == first else ()
+    kept = (*head, *prompt[cut + len(head) :])
+    return Tokenised(kept, tuple(tuple(choice) for choice in choices), cut)

@@ -42,12 +42,16 @@ def attached(config: RunConfig) -> Iterator[nn.Module]:
         method.detach(model)
 
 
-def frozen_bytes(config: RunConfig) -> int:
-    """Bytes of the backbone of ``config`` as it lies in memory, without any adapter.
+def backbone_sizes(config: RunConfig) -> dict[str, int]:
+    """Parameters of the bare backbone of ``config``, and their bytes as they lie in memory.
 
     To be asked while nothing is attached.
     """
-    return backbone_bytes(_backbone_of(config))
+    backbone = _backbone_of(config)
+    return {
+        "backbone_parameters": backbone.num_parameters(),
+        "backbone_bytes": backbone_bytes(backbone),
+    }
 
 
 def _backbone_of(config: RunConfig) -> Any:

@@ -35,6 +35,11 @@ def load_tensors(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         parameter.copy_(tensors[name])
 
 
+def count(tensors: Mapping[str, Tensor]) -> int:
+    """Numbers that the tensors hold."""
+    return sum(tensor.numel() for tensor in tensors.values())
+
+
 def count_bytes(tensors: Mapping[str, Tensor]) -> int:
     """Bytes of the tensors' values, without names or framing."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

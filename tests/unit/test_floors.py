@@ -23,7 +23,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     profiles
     fedbench
     running exporting
-    freshness prepare resolving summary
+    summary
+    freshness prepare resolving
     federation
     engines
     site
