@@ -109,15 +109,17 @@ def _validation(run: Run) -> tuple[float, float]:
 
 
 def _outward(axes: Axes, scores: Scores) -> Axes:
-    """Each axis with one more point beyond every edge that won somewhere."""
-    rates, passes = (sorted(axis) for axis in axes)
+    """Learning rates with one more point beyond every edge that won in some setting.
+
+    Passes stay within what the profile's time allows.
+    """
+    rates, passes = sorted(axes[0]), axes[1]
     chosen = _choice(scores)
     best = set(chosen["learning_rate"].values())
     step = rates[1] / rates[0] if len(rates) > 1 else 2.0
     below = [float(f"{rates[0] / step:.3g}")] if rates[0] in best else []
     above = [float(f"{rates[-1] * step:.3g}")] if rates[-1] in best else []
-    longer = [passes[-1] * 2] if len(passes) > 1 and chosen["passes"] == passes[-1] else []
-    return [*below, *rates, *above], [*passes, *longer]
+    return [*below, *rates, *above], passes
 
 
 def _choice(scores: Scores) -> dict[str, Any]:
