@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from fedbench.errors import FedbenchError
 
@@ -38,16 +38,19 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """Hold the lock file ``path``, which is created once and never replaced, inside the block.
 
     Raises:
-        FedbenchError: the disk is full or the folder cannot be written.
+        FedbenchError: the disk is full, the folder cannot be written, or, without ``wait``,
+            another process holds the lock.
     """
-    lock = FileLock(path)
+    lock = FileLock(path, blocking=wait)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+    except Timeout:
+        raise FedbenchError(f"Another process already works on {path}: wait for it.") from None
     except OSError as error:
         raise _unwritable(path, error) from None
     try:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fedbench.pretraining.errors import PretrainingError
+from fedbench.errors import FedbenchError
 
 WORK = Path("build/pretraining")
 BACKBONES = Path("data/backbones")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
             check()
         else:
             rebuild()
-    except PretrainingError as error:
+    except FedbenchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -53,18 +53,18 @@ def rebuild() -> None:
     trainings = [_start_training(name) for name in RECIPES]
     exits = [training.wait() for training in trainings]
     if any(exits):
-        raise PretrainingError("A training stopped early; the same command resumes it.")
+        raise FedbenchError("A training stopped early; the same command resumes it.")
     for name in RECIPES:
         export(name, BACKBONES / name)
 
 
 def train(name: str) -> None:
     """Train one backbone to its last step, from its last checkpoint if there is one."""
+    from fedbench.files import locked
     from fedbench.pretraining.export import open_backbone
-    from fedbench.pretraining.files import held_alone
     from fedbench.pretraining.pretrain import continue_run
 
-    with held_alone(WORK / "runs" / f"{name}.lock"):
+    with locked(WORK / "runs" / f"{name}.lock", wait=False):
         continue_run(open_backbone(name, WORK))
 
 

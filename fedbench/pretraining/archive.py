@@ -4,14 +4,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from fedbench.pretraining.errors import PretrainingError
+from fedbench.errors import FedbenchError
 
 
 def require_apt() -> None:
     """Stop with one clear sentence where the corpus cannot be fetched."""
     missing = [tool for tool in ("apt-get", "dpkg", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
-        raise PretrainingError(
+        raise FedbenchError(
             f"The pretraining corpus comes from the Debian archive, but {', '.join(missing)} "
             "is not installed here; run this command on a Debian system or use the "
             "backbones that are already in data/backbones."
@@ -25,7 +25,7 @@ def fetch(package: str, folder: Path) -> Path:
         _run(["apt-get", "download", "-qq", package], folder, package)
         found = _downloaded(package, folder)
     if not found:
-        raise PretrainingError(f"apt-get downloaded nothing for the package {package}.")
+        raise FedbenchError(f"apt-get downloaded nothing for the package {package}.")
     return found[-1]
 
 
@@ -54,4 +54,4 @@ def _run(command: list[str], folder: Path, package: str) -> None:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise PretrainingError(f"{command[0]} failed for {package}: {reason[0]}")
+        raise FedbenchError(f"{command[0]} failed for {package}: {reason[0]}")

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from fedbench.pretraining.files import write_bytes
+from fedbench.files import write_bytes
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 

@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from fedbench.pretraining.files import write_bytes
+from fedbench.files import write_bytes
 
 END = "<|end|>"
 _SEPARATOR = f"\n{END}\n"

@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 
+from fedbench.errors import FedbenchError
+from fedbench.files import read_json, write_bytes, write_json
 from fedbench.pretraining.card import measure, model_card
-from fedbench.pretraining.errors import PretrainingError
-from fedbench.pretraining.files import read_json, write_bytes, write_json
 from fedbench.pretraining.prepare import RECORD, TOKENIZER, corpus_identity, load_tokens
 from fedbench.pretraining.pretrain import Run, open_run
 from fedbench.pretraining.recipes import RECIPES, model_config
@@ -18,7 +18,7 @@ from fedbench.pretraining.tokenizer import save_tokenizer
 def open_backbone(name: str, work: Path) -> Run:
     """Open the run of a built-in backbone over the prepared corpus."""
     if name not in RECIPES:
-        raise PretrainingError(f"There is no backbone {name!r}; choose from {list(RECIPES)}.")
+        raise FedbenchError(f"There is no backbone {name!r}; choose from {list(RECIPES)}.")
     recipe = RECIPES[name]
     identity = f"{recipe} {corpus_identity(work)}"
     return open_run(recipe, load_tokens(work), identity, work / "runs" / name)
@@ -28,7 +28,7 @@ def export_backbone(name: str, work: Path, target: Path) -> None:
     """Write weights, configuration, tokenizer, corpus record and model card."""
     run = open_backbone(name, work)
     if run.progress.step == 0:
-        raise PretrainingError(f"The backbone {name} has no checkpoint to export yet.")
+        raise FedbenchError(f"The backbone {name} has no checkpoint to export yet.")
     target.mkdir(parents=True, exist_ok=True)
     write_bytes(target / "model.safetensors", half_weights(run))
     _write_config(run, target)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from fedbench.errors import FedbenchError
+from fedbench.files import read_json, write_bytes, write_json
 from fedbench.pretraining.corpus import SEED, Part, build_parts
 from fedbench.pretraining.corpus_file import write_documents
-from fedbench.pretraining.errors import PretrainingError
-from fedbench.pretraining.files import read_json, write_bytes, write_json
 from fedbench.pretraining.overlap import check_corpus
 from fedbench.pretraining.tokenizer import Tokens, encode, train_tokenizer
 
@@ -62,7 +62,7 @@ def check(folder: Path) -> str:
     write_json(folder / RECORD, record | {"overlap_with_lookalike_tasks": asdict(overlap)})
     if overlap.shared_ngrams or overlap.shared_names:
         found = [*overlap.shared_ngrams, *overlap.shared_names][:5]
-        raise PretrainingError(f"The corpus shares text with the look-alike tasks: {found}")
+        raise FedbenchError(f"The corpus shares text with the look-alike tasks: {found}")
     return (
         f"Checked {overlap.ngrams_checked} word 8-grams and {overlap.names_checked} names "
         "of the look-alike tasks: none is in the corpus."

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from fedbench.errors import FedbenchError
 from fedbench.pretraining.batches import as_tensor, batch_at, window_split
 from fedbench.pretraining.checkpoint import Progress, load_checkpoint, save_checkpoint
-from fedbench.pretraining.errors import PretrainingError
 from fedbench.pretraining.recipes import Recipe, model_config
 from fedbench.pretraining.tokenizer import Tokens
 
@@ -53,7 +53,7 @@ def open_run(recipe: Recipe, tokens: Tokens, identity: str, folder: Path) -> Run
     optimizer = _optimizer(model, recipe)
     found = load_checkpoint(folder / CHECKPOINT, model, optimizer)
     if found and found.identity != identity:
-        raise PretrainingError(
+        raise FedbenchError(
             f"{folder} holds a run of another recipe or corpus; remove it to start anew."
         )
     progress = found or Progress(step=0, seconds=0.0, identity=identity)

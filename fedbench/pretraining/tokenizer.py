@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from fedbench.files import write_bytes, write_json
 from fedbench.pretraining.corpus_file import END
-from fedbench.pretraining.files import write_bytes, write_json
 
 PAD = "<|pad|>"
 VOCABULARY_SIZE = 4096

@@ -21,7 +21,10 @@ common:
   {rounds: 2, passes: 1, learning_rate: 0.003, max_tokens: 64, train_limit: 64, test_limit: 48,
    generated: 4}
 grid:
-  - {tasks: [medqa, medmcqa, fpb, fiqa_sa], backbones: [fedbench-llama], methods: [lora], seeds: [0, 1]}
+  - tasks: [medqa, medmcqa, fpb, fiqa_sa]
+    backbones: [fedbench-llama]
+    methods: [lora]
+    seeds: [0, 1]
 """
 
 
@@ -30,7 +33,7 @@ grid:
 def test_the_same_notebooks_draw_the_main_table_from_real_data(tmp_path):
     profile = tmp_path / "few.yml"
     profile.write_text(PROFILE, encoding="utf-8")
-    environment = {**os.environ, "FEDBENCH_HOME": str(tmp_path / "home")}
+    environment = os.environ | {"FEDBENCH_HOME": str(tmp_path / "home")}
     command = [sys.executable, "-m", "fedbench", "figures", "--profile", str(profile)]
     output = ["--output", str(tmp_path / "figures")]
     done = subprocess.run(
@@ -49,11 +52,15 @@ def test_the_same_notebooks_draw_the_main_table_from_real_data(tmp_path):
 
 @pytest.mark.real
 def test_a_wrong_dataset_folder_ends_in_one_sentence_with_the_remedy(tmp_path):
-    environment = {**os.environ, "FEDBENCH_DATA": str(tmp_path), "FEDBENCH_HOME": str(tmp_path / "h")}
+    environment = {
+        **os.environ,
+        "FEDBENCH_DATA": str(tmp_path),
+        "FEDBENCH_HOME": str(tmp_path / "h"),
+    }
     done = subprocess.run(
         [sys.executable, "-m", "fedbench", "run", "--task", "fpb"],
         cwd=tmp_path,
-        env=environment,
+        env=os.environ | folders,
         capture_output=True,
         text=True,
     )

@@ -393,5 +393,8 @@ def test_sums_over_sites_do_not_depend_on_who_answers_first():
         for site, loss in (("a", 1e16), ("b", 1.0), ("c", -1e16))
     }
     orders = (replies, dict(reversed(replies.items())), {s: replies[s] for s in "acb"})
-    losses = {federation._validation_record({}, iter(order.items()))["validation_loss"] for order in orders}
+    losses = {
+        federation._validation_record({}, iter(order.items()))["validation_loss"]
+        for order in orders
+    }
     assert len(losses) == 1

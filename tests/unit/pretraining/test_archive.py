@@ -5,16 +5,17 @@ from pathlib import Path
 
 import pytest
 
+from fedbench.errors import FedbenchError
+from fedbench.files import locked
 from fedbench.pretraining import archive, prepare
 from fedbench.pretraining.__main__ import main
 from fedbench.pretraining.corpus import capped
-from fedbench.pretraining.files import held_alone
 from fedbench.pretraining.sources import SOURCES
 
 
 def test_a_system_without_apt_gets_one_clear_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda tool: None)
-    with pytest.raises(archive.PretrainingError, match="is not installed here"):
+    with pytest.raises(FedbenchError, match="is not installed here"):
         archive.require_apt()
 
 
@@ -43,7 +44,7 @@ def test_the_check_records_what_it_found(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(prepare, "_lookalike_vocabulary", lambda: ([], ["Quorn"]))
     assert "none is in the corpus" in prepare.check(tmp_path)
     monkeypatch.setattr(prepare, "_lookalike_vocabulary", lambda: ([], ["Zorblat"]))
-    with pytest.raises(prepare.PretrainingError, match="zorblat"):
+    with pytest.raises(prepare.FedbenchError, match="zorblat"):
         prepare.check(tmp_path)
     record = prepare.read_json(tmp_path / prepare.RECORD)
     assert record["overlap_with_lookalike_tasks"]["shared_names"] == ["zorblat"]
@@ -52,12 +53,12 @@ def test_the_check_records_what_it_found(tmp_path: Path, monkeypatch: pytest.Mon
 def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:
     lock = tmp_path / "toy.lock"
     with (
-        held_alone(lock),
-        pytest.raises(archive.PretrainingError, match="Another process"),
-        held_alone(lock),
+        locked(lock, wait=False),
+        pytest.raises(FedbenchError, match="Another process"),
+        locked(lock, wait=False),
     ):
         pytest.fail("the lock was taken twice")
-    with held_alone(lock):
+    with locked(lock, wait=False):
         pass
 
 

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from fedbench.errors import FedbenchError
 from fedbench.pretraining import export as exporting
 from fedbench.pretraining.batches import batch_at, window_split
-from fedbench.pretraining.errors import PretrainingError
 from fedbench.pretraining.pretrain import (
     CHECKPOINT,
     LOG,
@@ -57,7 +57,7 @@ def test_a_finished_pretraining_is_not_done_again(tmp_path: Path) -> None:
 
 def test_a_run_of_another_corpus_is_not_continued(tmp_path: Path) -> None:
     train(tmp_path, until=2)
-    with pytest.raises(PretrainingError, match="another recipe or corpus"):
+    with pytest.raises(FedbenchError, match="another recipe or corpus"):
         open_run(TOY, TOKENS, "another identity", tmp_path)
 
 
@@ -105,7 +105,7 @@ def test_an_exported_backbone_loads_and_encodes_digits_singly(
 
 
 def test_an_unknown_backbone_is_named_in_the_error(tmp_path: Path) -> None:
-    with pytest.raises(PretrainingError, match="no backbone 'gpt'"):
+    with pytest.raises(FedbenchError, match="no backbone 'gpt'"):
         exporting.open_backbone("gpt", tmp_path)
 
 
