@@ -52,11 +52,7 @@ def test_the_same_notebooks_draw_the_main_table_from_real_data(tmp_path):
 
 @pytest.mark.real
 def test_a_wrong_dataset_folder_ends_in_one_sentence_with_the_remedy(tmp_path):
-    environment = {
-        **os.environ,
-        "FEDBENCH_DATA": str(tmp_path),
-        "FEDBENCH_HOME": str(tmp_path / "h"),
-    }
+    folders = {"FEDBENCH_DATA": str(tmp_path), "FEDBENCH_HOME": str(tmp_path / "home")}
     done = subprocess.run(
         [sys.executable, "-m", "fedbench", "run", "--task", "fpb"],
         cwd=tmp_path,
