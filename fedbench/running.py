@@ -19,7 +19,7 @@ from fedbench.files import locked, write_bytes, write_json
 from fedbench.freshness import ROOT, moved
 from fedbench.hashing import sha256_json, short
 from fedbench.models.attached import attached, backbone_sizes
-from fedbench.models.backbones import digest
+from fedbench.models.backbones import digest, locate
 from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
 from fedbench.prepare import FEDERATIONS, Prepared, holdings, prepare, site_contexts
 from fedbench.provenance import fingerprint, provenance
@@ -122,6 +122,8 @@ def _origin(prepared: Prepared, started: float) -> Mapping[str, Any]:
         "data": prepared.task.digest,
         "sources": dict(prepared.task.sources),
         "backbone": digest(prepared.config.backbone),
+        # The hub client names a model's folder after the commit that was loaded.
+        "backbone_revision": locate(prepared.config.backbone).name,
         "partition": prepared.partition.digest,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "seconds": round(time.time() - started, 1),
