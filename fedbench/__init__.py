@@ -20,12 +20,17 @@ __version__ = "0.1.0"
 __all__ = ["FedbenchError", "PartitionConfig", "Run", "RunConfig", "load", "resolve", "run"]
 
 
-def run(config: RunConfig, progress: Callable[[float], None] = lambda share: None) -> Run:
+def run(
+    config: RunConfig,
+    progress: Callable[[float], None] = lambda share: None,
+    *,
+    again: bool = False,
+) -> Run:
     """Do one run, or return it if it was done before; see :func:`fedbench.running.run`."""
     # Imported here because torch and transformers take seconds that reading results need not.
     from fedbench.running import run as run_
 
-    return run_(config, progress)
+    return run_(config, progress, again=again)
 
 
 def resolve(config: RunConfig) -> RunConfig:

@@ -14,6 +14,7 @@ import yaml
 from fedbench import profiles, store
 from fedbench.config import PartitionConfig, RunConfig, parse_config
 from fedbench.errors import FedbenchError
+from fedbench.files import read_yaml
 from fedbench.paths import CHECKOUT
 
 
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command, takes_fields=fields)
         return sub
 
-    add("run", _run, "do one run; every field of the configuration is an option", fields=True)
+    running = add("run", _run, "do one run; every configuration field is an option", fields=True)
+    running.add_argument("--again", action="store_true", help="even if the repository keeps it")
     add("list", _list, "list the finished runs")
     add("show", _show, "show one run").add_argument("run")
     exporting = add("export", _export, "write an adapter that plain peft loads")
@@ -102,7 +104,7 @@ def fields_from(extra: Sequence[str]) -> dict[str, Any]:
             raise FedbenchError(f"Options are pairs such as --task fpb: {option} is not one.")
         name = option.removeprefix("--").replace("-", "_")
         if name == "config":
-            values |= _file(Path(text))
+            values |= read_yaml(Path(text))
         else:
             given[name] = _value(text)
     for name, value in given.items():
@@ -130,16 +132,6 @@ def _value(text: str) -> Any:
         return text
 
 
-def _file(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise FedbenchError(f"{path} cannot be read as YAML ({error}): correct it.") from None
-    if not isinstance(content, dict):
-        raise FedbenchError(f"{path} must hold fields and values, such as task: fpb.")
-    return content
-
-
 def _run(known: argparse.Namespace, extra: Sequence[str]) -> None:
     import torch
     from tqdm import tqdm
@@ -149,7 +141,7 @@ def _run(known: argparse.Namespace, extra: Sequence[str]) -> None:
     config = parse_config(fields_from(extra))
     torch.set_num_threads(1)
     with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} done, {remaining} left") as bar:
-        done = run(config, lambda share: _advance(bar, 100 * share))
+        done = run(config, lambda share: _advance(bar, 100 * share), again=known.again)
     _print(done)
 
 

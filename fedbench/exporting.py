@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from fedbench.errors import FedbenchError
 from fedbench.models.attached import attached, tokenizer_of
 from fedbench.models.tensors import load_tensors
-from fedbench.store import Run
+from fedbench.store import KEPT, Run
 
 
 def export(run: Run, folder: Path, adapter: str = "global") -> None:
@@ -24,11 +24,17 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
     """
     if adapter not in run.adapters:
         has = ", ".join(run.adapters) or "none"
-        raise FedbenchError(f"Run {run.id} has no adapter {adapter!r} (it has: {has}).")
-    if folder.exists() and any(folder.iterdir()):
+        raise FedbenchError(f"Run {run.id} has no adapter {adapter!r} (it has: {has}). {KEPT}")
+    if folder.is_dir() and any(folder.iterdir()):
         raise FedbenchError(f"{folder} is not empty: name a new folder.")
-    with attached(run.config) as model:
-        exported: Any = model
-        load_tensors(exported, load_file(run.adapters[adapter]))
-        exported.save_pretrained(folder)
-        tokenizer_of(run.config.backbone).save_pretrained(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with attached(run.config) as model:
+            exported: Any = model
+            load_tensors(exported, load_file(run.adapters[adapter]))
+            exported.save_pretrained(folder)
+            tokenizer_of(run.config.backbone).save_pretrained(folder)
+    except OSError as error:
+        raise FedbenchError(
+            f"{folder} could not be written ({error.strerror or error}): name a folder that can."
+        ) from None

@@ -17,6 +17,7 @@ from fedbench.config import RunConfig
 from fedbench.engines import Engine, Failure
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
+from fedbench.round_log import training_record, validation_record
 from fedbench.rules import RULES
 from fedbench.rules.rule import Contribution, Reduced, State
 from fedbench.site import message_payload
@@ -62,17 +63,19 @@ def federate(
             for site, header in headers.items()
         }
         replies = _spool(engine.exchange(messages, None), folder)
-        record = _round_record(round_, messages, replies)
+        record = training_record(
+            round_, messages, {site: path.read_bytes() for site, path in replies.items()}
+        )
         if rule.reduce == "sum":
             state = rule.server(state, weighted_sum(_contributions(replies)))
         else:
             state = rule.server(state, _contributions(replies))
-        adapters = {site: rule.broadcast(state, site) for site in sites}
         asked = {
-            site: message_payload({"kind": "validate"}, adapter, config.codec)
-            for site, adapter in adapters.items()
+            site: message_payload({"kind": "validate"}, rule.broadcast(state, site), config.codec)
+            for site in sites
         }
-        log.append(record | _validation_record(asked, engine.exchange(asked, None)))
+        answered = [reply for _, reply in sorted(_answers(engine.exchange(asked, None)))]
+        log.append(record | validation_record(asked, answered))
         write_bytes(folder / "checkpoint", encode({"log": log}, state))
         report((round_ + 1) / config.rounds)
     return Federated(rule.broadcast(state, sites[0]).adapter, log)
@@ -156,37 +159,3 @@ def _contributions(replies: Mapping[str, Path]) -> Iterator[Contribution]:
     for path in replies.values():
         header, tensors = decode(path.read_bytes())
         yield Contribution(tensors, header["weight"])
-
-
-def _round_record(
-    round_: int, messages: Mapping[str, bytes], replies: Mapping[str, Path]
-) -> dict[str, Any]:
-    payloads = [path.read_bytes() for path in replies.values()]
-    headers = [decode(payload)[0] for payload in payloads]
-    steps = sum(header["steps"] for header in headers)
-    return {
-        "round": round_,
-        "cohort": list(replies),
-        "steps": steps,
-        "examples": sum(header["examples"] for header in headers),
-        "tokens": sum(header["tokens"] for header in headers),
-        "train_loss": sum(header["loss"] * header["steps"] for header in headers) / max(steps, 1),
-        "bytes_down": sum(map(len, messages.values())),
-        "bytes_up": sum(map(len, payloads)),
-    }
-
-
-def _validation_record(
-    asked: Mapping[str, bytes], replies: Iterator[tuple[str, bytes | Failure]]
-) -> dict[str, Any]:
-    """Accuracy and loss over all sites' own validation items, weighted by their number."""
-    # In the order of sites: sums of floats depend on it, and replies come as they come.
-    answered = [reply for _, reply in sorted(_answers(replies))]
-    headers = [decode(reply)[0] for reply in answered]
-    n = sum(header["n"] for header in headers)
-    return {
-        "n_validation": n,
-        "validation_accuracy": sum(h["correct"] for h in headers) / n if n else None,
-        "validation_loss": sum(h["loss"] for h in headers) / n if n else None,
-        "bytes_validation": sum(map(len, asked.values())) + sum(map(len, answered)),
-    }

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock, Timeout
 
 from fedbench.errors import FedbenchError
@@ -68,14 +69,30 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        FedbenchError: it is missing or is not JSON.
+        FedbenchError: it is missing, cannot be read, or is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FedbenchError(f"{path} is missing.") from None
-    except (ValueError, UnicodeDecodeError):
-        raise FedbenchError(f"{path} is not valid JSON: remove it and start again.") from None
+    except (ValueError, OSError) as error:
+        raise FedbenchError(f"{path} cannot be read as JSON ({error}): restore it.") from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds fields and values.
+
+    Raises:
+        FedbenchError: it is missing, or is not such a file.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise FedbenchError(f"{path} cannot be read as YAML ({reason}): correct it.") from None
+    if not isinstance(content, dict):
+        raise FedbenchError(f"{path} must hold fields and values, such as task: fpb.")
+    return content
 
 
 def _unwritable(path: Path, error: OSError) -> FedbenchError:

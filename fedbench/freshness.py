@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 from fedbench.errors import FedbenchError
-from fedbench.models.backbones import digest
+from fedbench.models.backbones import BUILT_IN, digest
 from fedbench.provenance import fingerprint
 from fedbench.store import Run
-from fedbench.tasks import load_task
+from fedbench.tasks import is_local, load_task
 
 #: The module whose imports are the code that results depend on.
 ROOT = "fedbench.running"
@@ -17,21 +17,30 @@ ROOT = "fedbench.running"
 def moved(run: Run) -> str:
     """Why ``run`` is stale, as a clause; empty if nothing it depends on has moved.
 
-    What cannot be looked at here, such as data that only the run's author has, is not compared.
+    Only what lies on this machine is compared: a run that came with the repository is not checked
+    against data that its reader does not have, and nothing is fetched to find out.
     """
     then = run.provenance
     reasons = []
     if then["code"] != fingerprint(ROOT):
         reasons.append(f"the code has moved since commit {then['commit'][:10]}")
-    if _now(lambda: load_task(run.config.task).digest, then["data"]) != then["data"]:
+    if _data(run.config.task, then["data"]) != then["data"]:
         reasons.append(f"the data of {run.config.task} have changed")
-    if _now(lambda: digest(run.config.backbone), then["backbone"]) != then["backbone"]:
+    if _backbone(run.config.backbone, then["backbone"]) != then["backbone"]:
         reasons.append(f"the backbone {run.config.backbone} has changed")
     return " and ".join(reasons)
 
 
-def _now(look: Callable[[], str], otherwise: str) -> str:
+def _data(task: str, otherwise: str) -> str:
     try:
-        return look()
+        return load_task(task).digest if is_local(task) else otherwise
+    except FedbenchError:
+        return otherwise
+
+
+def _backbone(name: str, otherwise: str) -> str:
+    here = name in BUILT_IN or Path(name).is_dir()
+    try:
+        return digest(name) if here else otherwise
     except FedbenchError:
         return otherwise

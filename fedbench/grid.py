@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -24,6 +26,11 @@ _ATTEMPTS = 3  #: a worker killed from outside, say for memory, takes its neighb
 def planned(profile: str) -> list[RunConfig]:
     """Every run of a profile."""
     return list(profiles.load(profile).runs)
+
+
+def found(profile: str) -> list[store.Run]:
+    """The runs of a profile that are there; nothing is run."""
+    return [store.load(config.id) for config in planned(profile) if store.exists(config.id)]
 
 
 def ensure(profile: str, *, progress: bool = True, missing_ok: bool = False) -> list[store.Run]:
@@ -81,20 +88,39 @@ def _attempt(
     waiting: Sequence[RunConfig], failures: dict[RunConfig, str], done: Any, bar: Any
 ) -> list[RunConfig]:
     """One pool's life: returns the runs that were lost because the pool broke."""
-    lost = []
-    workers = min(len(waiting), os.cpu_count() or 1)
-    with ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), _start_worker, (done,)
-    ) as pool:
+    lost = list(waiting)
+    with _pool(_workers(waiting), done) as pool, suppress(BrokenProcessPool):
         futures = {pool.submit(_one, config): config for config in waiting}
         for future in _as_they_finish(futures, lambda: _show(bar, done.value)):
-            try:
-                future.result()
-            except FedbenchError as error:
-                failures[futures[future]] = str(error)
-            except BrokenProcessPool:
-                lost.append(futures[future])
+            with suppress(BrokenProcessPool):
+                try:
+                    future.result()
+                except FedbenchError as error:
+                    failures[futures[future]] = str(error)
+                lost.remove(futures[future])
     return lost
+
+
+@contextmanager
+def _pool(workers: int, done: Any) -> Iterator[ProcessPoolExecutor]:
+    """A pool that is stopped at once, runs in hand included, when the block is left by an error."""
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (done,))
+    try:
+        yield pool
+    except BaseException:
+        # An interrupted run goes on from its checkpoint, so nothing is lost by killing it.
+        for process in list((pool._processes or {}).values()):
+            process.kill()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _workers(waiting: Sequence[RunConfig]) -> int:
+    """One process per core that we may use, or a single one where they would share a GPU."""
+    on_gpu = any(config.device == "cuda" for config in waiting)
+    return 1 if on_gpu else min(len(waiting), len(os.sched_getaffinity(0)))
 
 
 def _as_they_finish(
@@ -120,6 +146,8 @@ def _start_worker(done: Any) -> None:
     import torch
 
     torch.set_num_threads(1)
+    # Ctrl-C reaches the whole terminal: the grid itself decides what becomes of its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _one(config: RunConfig) -> None:

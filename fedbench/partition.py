@@ -16,8 +16,6 @@ from fedbench.hashing import sha256_json
 from fedbench.streams import generator
 from fedbench.tasks.task import SPLITS, Example, Split
 
-POOLED = "all"  #: the one site of a pooled partition
-
 Holding = Mapping[Split, tuple[str, ...]]
 Shares = Mapping[str, Sequence[float]]  #: stratum -> share of every site, adding up to 1
 
@@ -50,15 +48,6 @@ class Partition:
         }
 
 
-class Cell(NamedTuple):
-    """One cell of a heat map: how many examples of a topic a site holds in a split."""
-
-    site: str
-    split: Split
-    topic: str
-    examples: int
-
-
 class _Group(NamedTuple):
     """Examples that stay together; its least id stands for it."""
 
@@ -88,62 +77,6 @@ def make_partition(examples: Sequence[Example], config: PartitionConfig, seed: i
     sites = {n: {s: tuple(sorted(ids)) for s, ids in by.items()} for n, by in held.items()}
     too_small = tuple(name for name in names if len(sites[name]["train"]) < config.minimum)
     return Partition(config.label, sites, too_small)
-
-
-def from_json(value: Mapping[str, Any]) -> Partition:
-    """Read back what :meth:`Partition.to_json` gave.
-
-    Raises:
-        FedbenchError: the content is not a partition, or does not fit its hash.
-    """
-    try:
-        sites = {
-            site: {split: tuple(by_split[split]) for split in SPLITS}
-            for site, by_split in value["sites"].items()
-        }
-        partition = Partition(value["label"], sites, tuple(value["too_small"]))
-        intact = partition.digest == value["digest"]
-    except (KeyError, TypeError, AttributeError):
-        intact = False
-    if not intact:
-        raise FedbenchError(
-            "A saved partition does not fit its own hash: the file was changed or damaged; "
-            "remove it and start again."
-        )
-    return partition
-
-
-def pooled(partition: Partition) -> Partition:
-    """One site that holds everything: the partition of the centralized setting."""
-    everything = {
-        split: tuple(sorted(i for held in partition.sites.values() for i in held[split]))
-        for split in SPLITS
-    }
-    return Partition("pooled", {POOLED: everything}, ())
-
-
-def single(partition: Partition, site: str) -> Partition:
-    """One site alone: a partition of the local setting.
-
-    Raises:
-        FedbenchError: there is no such site.
-    """
-    if site not in partition.sites:
-        raise FedbenchError(f"There is no site {site!r}: use one of {', '.join(partition.sites)}.")
-    return Partition(f"{partition.label}/{site}", {site: partition.sites[site]}, ())
-
-
-def composition(partition: Partition, examples: Iterable[Example]) -> list[Cell]:
-    """Topics per site and split, zeros included: the cells of a heat map."""
-    topic = {example.id: example.topic for example in examples}
-    topics = sorted(set(topic.values()))
-    return [
-        Cell(site, split, name, counted[name])
-        for site, held in partition.sites.items()
-        for split in SPLITS
-        for counted in [Counter(topic[i] for i in held[split])]
-        for name in topics
-    ]
 
 
 def _iid(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Shares:

@@ -9,7 +9,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from fedbench.config import (
@@ -21,7 +20,8 @@ from fedbench.config import (
     parse_config,
 )
 from fedbench.errors import FedbenchError
-from fedbench.files import read_json
+from fedbench.files import read_json, read_yaml
+from fedbench.hashing import sha256_json, short
 from fedbench.paths import PACKAGE, shipped
 from fedbench.resolving import resolve
 
@@ -111,7 +111,7 @@ def read_spec(name: str) -> ProfileSpec:
             f"There is no profile {name!r}: use one of {', '.join(names())}, or a .yml file."
         )
     try:
-        return ProfileSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return ProfileSpec.model_validate(read_yaml(path))
     except ValidationError as error:
         raise FedbenchError(f"{path.name}: {describe(error, ProfileSpec)}") from None
 
@@ -149,9 +149,23 @@ def settings_of(
 
 
 def tuned_values(name: str) -> Mapping[str, Any]:
-    """The profile's part of ``data/tuning.json``: by cell, passes and learning rates."""
-    values: Mapping[str, Any] = read_json(shipped(TUNING)).get(name, {})
+    """The profile's part of ``data/tuning.json``: by cell, passes and learning rates.
+
+    Raises:
+        FedbenchError: the file is not what the search wrote.
+    """
+    content = read_json(shipped(TUNING))
+    if content and content.get("digest") != tuning_digest(content):
+        raise FedbenchError(
+            f"data/{TUNING} was changed by hand or damaged: restore it, or run make tune again."
+        )
+    values: Mapping[str, Any] = content.get(name, {}).get("cells", {})
     return values
+
+
+def tuning_digest(content: Mapping[str, Any]) -> str:
+    """Hash of everything in ``data/tuning.json`` but the hash itself."""
+    return short(sha256_json({key: part for key, part in content.items() if key != "digest"}))
 
 
 def _runs(

@@ -30,8 +30,12 @@ from fedbench.summary import score_adapters, summary
 Progress = Callable[[float], None]
 
 
-def run(config: RunConfig, progress: Progress = lambda share: None) -> store.Run:
+def run(
+    config: RunConfig, progress: Progress = lambda share: None, *, again: bool = False
+) -> store.Run:
     """Do the run that ``config`` describes, or return it if it was done before.
+
+    With ``again``, a run that only the repository keeps, without adapters, is done here too.
 
     A run that was killed goes on from its last checkpoint and ends with the same bits. Two
     processes that want the same run take turns: the second finds it done.
@@ -41,22 +45,22 @@ def run(config: RunConfig, progress: Progress = lambda share: None) -> store.Run
             cannot be written; one sentence says what to do, and what was finished stays.
     """
     config = resolve(config)
-    if not _usable(config):
+    if not _usable(config, again):
         check_sources(config)
         directory = store.folder(config.id)
         with locked(directory / "lock"):
-            if not _usable(config):
+            if not _usable(config, again):
                 store.discard(config.id)
                 _compute(config, directory, progress)
     return store.load(config.id)
 
 
-def _usable(config: RunConfig) -> bool:
+def _usable(config: RunConfig, again: bool) -> bool:
     """Whether the store has this run, kept by the repository or made by today's code and data."""
     if not store.exists(config.id):
         return False
     found = store.load(config.id)
-    return found.recorded or not moved(found)
+    return not again if found.recorded else not moved(found)
 
 
 def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:

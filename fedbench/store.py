@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 RECORD = "run.json"
 ITEMS = "items.parquet"
+RUNS = "runs.jsonl"
+KEPT = "The repository keeps no adapters: python -m fedbench run --again makes them."
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Run:
         """
         if "global" not in self.adapters:
             has = ", ".join(self.adapters) or "none"
-            raise FedbenchError(f"Run {self.id} has no shared adapter (it has: {has}).")
+            raise FedbenchError(f"Run {self.id} has no shared adapter (it has: {has}). {KEPT}")
         return self.adapters["global"]
 
 
@@ -152,7 +154,8 @@ def record(runs: Sequence[Run], directory: Path) -> None:
     buffer = io.BytesIO()
     items.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
     write_bytes(directory / ITEMS, buffer.getvalue())
-    write_bytes(directory / "runs.jsonl", ("\n".join(lines) + "\n").encode())
+    write_bytes(directory / RUNS, ("\n".join(lines) + "\n").encode())
+    write_json(directory / MANIFEST, {"files": _hashes(directory)})
 
 
 def _as_record(run: Run) -> dict[str, Any]:
@@ -173,8 +176,9 @@ def _run(record: Mapping[str, Any], source: Path, recorded: bool = False) -> Run
 def _hashes(directory: Path) -> dict[str, str]:
     written = [
         *directory.glob("*.json"),
+        *directory.glob("*.jsonl"),
         *directory.glob("*.parquet"),
-        *directory.glob("adapters/*"),
+        *directory.glob("adapters/*.safetensors"),
     ]
     paths = sorted(path for path in written if path.name != MANIFEST)
     return {
@@ -190,7 +194,7 @@ def _verify(directory: Path) -> None:
         if found.get(name) != digest:
             raise FedbenchError(
                 f"{directory / name} is not the file that was written: "
-                f"remove the folder {directory} and run again."
+                f"restore it, or remove the folder {directory} and run again."
             )
 
 
@@ -202,14 +206,15 @@ def _read_items(directory: Path) -> pd.DataFrame:
 
 def _recorded_folders() -> list[Path]:
     try:
-        return sorted(path.parent for path in shipped("recorded").glob("*/runs.jsonl"))
+        return sorted(path.parent for path in shipped("recorded").glob(f"*/{RUNS}"))
     except FedbenchError:
         return []
 
 
 @lru_cache
 def _recorded_runs(directory: Path) -> dict[str, dict[str, Any]]:
-    lines = (directory / "runs.jsonl").read_text(encoding="utf-8").splitlines()
+    _verify(directory)
+    lines = (directory / RUNS).read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
     return {parse_config(record["config"]).id: record for record in records}
 

@@ -39,7 +39,8 @@ def tokenise(
     token within ``max_tokens`` loses its beginning, but not the token that begins every text.
 
     Raises:
-        FedbenchError: a choice alone is longer than ``max_tokens``.
+        FedbenchError: a choice alone is longer than ``max_tokens``, or the tokenizer joins a
+            prompt and its choice in a way that leaves no place where the choice begins.
     """
     if not examples:
         return []
@@ -49,7 +50,7 @@ def tokenise(
     first = tokenizer.bos_token_id
     whole = iter(tokenizer(pairs)["input_ids"])
     return [
-        _fitted(ids, [next(whole)[len(ids) :] for _ in example.choices], max_tokens, first)
+        _fitted(ids, [_after(ids, next(whole)) for _ in example.choices], max_tokens, first)
         for ids, example in zip(alone, examples, strict=True)
     ]
 
@@ -58,6 +59,16 @@ def training_sequence(example: Example, tokenised: Tokenised, end: int) -> Answe
     """Prompt, right answer and the end token; the last two are supervised."""
     answer = tokenised.choices[example.gold]
     return Answered((*tokenised.prompt, *answer, end), len(tokenised.prompt))
+
+
+def _after(prompt: Sequence[int], whole: Sequence[int]) -> Sequence[int]:
+    """What a choice adds to its prompt."""
+    if list(whole[: len(prompt)]) != list(prompt) or len(whole) == len(prompt):
+        raise FedbenchError(
+            "The tokenizer does not keep a prompt's tokens when an answer follows it, so the loss "
+            "cannot be confined to the answer: let the prompt end and the answer begin differently."
+        )
+    return whole[len(prompt) :]
 
 
 def _fitted(

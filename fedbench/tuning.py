@@ -14,10 +14,20 @@ from typing import Any
 from fedbench.config import TRAINED, RunConfig, Setting, parse_config
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
+from fedbench.freshness import ROOT
 from fedbench.grid import ensure_runs
-from fedbench.hashing import sha256_json, short
 from fedbench.paths import shipped
-from fedbench.profiles import TUNING, Cell, GridSpec, ProfileSpec, TuningSpec, cells, read_spec
+from fedbench.profiles import (
+    TUNING,
+    Cell,
+    GridSpec,
+    ProfileSpec,
+    TuningSpec,
+    cells,
+    read_spec,
+    tuning_digest,
+)
+from fedbench.provenance import fingerprint
 from fedbench.resolving import resolve
 from fedbench.store import Run
 
@@ -43,13 +53,18 @@ def tune(profile: str) -> None:
     for _ in range(search.extensions + 1):
         _fill(spec, search, grids, axes, scores)
         axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}
-    values = {cell.key: _choice(scores[cell]) for cell in grids}
     path = shipped(TUNING)
-    everything = read_json(path) | {profile: values}
-    everything["digest"] = short(
-        sha256_json({name: part for name, part in everything.items() if name != "digest"})
-    )
-    write_json(path, everything)
+    everything = read_json(path) | {profile: _record(spec, search, scores)}
+    write_json(path, everything | {"digest": tuning_digest(everything)})
+
+
+def _record(spec: ProfileSpec, search: TuningSpec, scores: Mapping[Cell, Scores]) -> dict[str, Any]:
+    """What was searched, how, and what was chosen."""
+    return {
+        "search": search.model_dump(mode="json")
+        | {"partition": spec.partitions[-1].label, "code": fingerprint(ROOT)},
+        "cells": {cell.key: _choice(found) for cell, found in scores.items()},
+    }
 
 
 def _fill(
@@ -133,13 +148,15 @@ def _choice(scores: Scores) -> dict[str, Any]:
         all_passes,
         key=lambda p: (_mean([scores[s, best[p][s], p][0] for s in TRAINED]), -p),
     )
+    tried = sorted({rate for _, rate, _ in scores})
     return {
         "passes": passes,
         "learning_rate": best[passes],
+        "learning_rates_tried": tried,
+        "at_an_edge": [s for s, rate in best[passes].items() if rate in (tried[0], tried[-1])],
         "validation_accuracy": {
             s: round(scores[s, best[passes][s], passes][0], 4) for s in TRAINED
         },
-        "tried": len(scores),
     }
 
 

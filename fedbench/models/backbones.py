@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,10 @@ def digest(name: str) -> str:
 
 def model_type(name: str) -> str:
     """Architecture as ``config.json`` names it, for example ``llama``."""
-    return str(read_json(locate(name) / "config.json")["model_type"])
+    config = read_json(locate(name) / "config.json")
+    if "model_type" not in config:
+        raise FedbenchError(f"{locate(name) / 'config.json'} names no model_type: restore it.")
+    return str(config["model_type"])
 
 
 def load_tokenizer(name: str) -> Any:
@@ -97,10 +101,12 @@ def load_tokenizer(name: str) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     directory = locate(name)
+    if not any(directory.glob("tokenizer*")):
+        raise FedbenchError(f"{directory} has no tokenizer: add tokenizer.json to the folder.")
     settings = directory / "tokenizer_config.json"
     stored = read_json(settings).get("tokenizer_class") if settings.exists() else None
     loader: Any = PreTrainedTokenizerFast if stored in _GENERIC else AutoTokenizer
-    tokenizer = loader.from_pretrained(directory)
+    tokenizer = _loaded(name, partial(loader.from_pretrained, directory))
     if tokenizer.eos_token_id is None:
         raise FedbenchError(f"The tokenizer in {directory} has no eos_token: name one.")
     return tokenizer
@@ -135,18 +141,41 @@ def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
 
     _quiet()
     kind = COMPUTES[compute]
-    model = AutoModelForCausalLM.from_pretrained(
+    load = partial(
+        AutoModelForCausalLM.from_pretrained,
         locate(name),
         dtype=getattr(torch, dtype),
         device_map=None if device == "cpu" else device,
         use_safetensors=True,
         trust_remote_code=False,
         quantization_config=kind.loading(getattr(torch, dtype)),
+        output_loading_info=True,
     )
+    model, loading = _loaded(name, load)
+    absent = sorted([*loading["missing_keys"], *map(str, loading["mismatched_keys"])])
+    if absent:
+        raise FedbenchError(
+            f"The weights in {locate(name)} lack {absent[0]} and {len(absent) - 1} other tensors "
+            "that config.json asks for: complete the folder, or download the model again."
+        )
     model.requires_grad_(False)
     # Models from the hub bring sampling settings and penalties, which would change greedy answers.
     model.generation_config = GenerationConfig()
     return kind.finish(model).eval()
+
+
+def _loaded(name: str, load: Callable[[], Any]) -> Any:
+    """What ``load`` returns; what transformers raises on damaged files becomes one sentence."""
+    from safetensors import SafetensorError
+
+    try:
+        return load()
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise FedbenchError(
+            f"The backbone in {locate(name)} cannot be loaded ({type(error).__name__}: {reason}): "
+            "restore its files, or download the model again."
+        ) from None
 
 
 def _quiet() -> None:

@@ -1,7 +1,8 @@
 """Rebuild the two backbones: ``python -m fedbench.pretraining``.
 
 ``train NAME`` continues one backbone, ``export NAME`` writes what it has learnt so far, and
-``check`` compares the kept corpus with the look-alike tasks.
+``check`` compares the kept corpus with the tasks: with the look-alikes, and where
+``$FEDBENCH_DATA`` names the folder of the datasets, with these.
 """
 
 import argparse
@@ -29,18 +30,31 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and turn an expected error into one line."""
     options = _parser().parse_args(arguments)
     try:
-        if options.command == "train":
-            train(options.name)
-        elif options.command == "export":
-            export(options.name, options.to / options.name)
-        elif options.command == "check":
-            check()
-        else:
-            rebuild()
+        _dispatch(options)
     except FedbenchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _stopped(f"error: {error}", 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        return _stopped(f"error: {error.filename or 'A file'} could not be used ({reason}).", 1)
+    except KeyboardInterrupt:
+        return _stopped("Stopped; the same command goes on from the last checkpoint.", 130)
     return 0
+
+
+def _dispatch(options: argparse.Namespace) -> None:
+    if options.command == "train":
+        train(options.name)
+    elif options.command == "export":
+        export(options.name, options.to / options.name)
+    elif options.command == "check":
+        check()
+    else:
+        rebuild()
+
+
+def _stopped(sentence: str, status: int) -> int:
+    print(sentence, file=sys.stderr)
+    return status
 
 
 def rebuild() -> None:
@@ -51,7 +65,11 @@ def rebuild() -> None:
     prepare(WORK)
     check()
     trainings = [_start_training(name) for name in RECIPES]
-    exits = [training.wait() for training in trainings]
+    try:
+        exits = [training.wait() for training in trainings]
+    finally:
+        for training in trainings:
+            training.terminate()
     if any(exits):
         raise FedbenchError("A training stopped early; the same command resumes it.")
     for name in RECIPES:
@@ -83,16 +101,16 @@ def export(name: str, target: Path) -> None:
 
 
 def check() -> None:
-    """Compare the corpus with the look-alike tasks."""
-    from fedbench.pretraining import prepare
+    """Compare the corpus with the tasks."""
+    from fedbench.pretraining import check as checking
 
-    print(prepare.check(WORK))
+    print(checking.check(WORK))
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedbench.pretraining", description=__doc__)
     commands = parser.add_subparsers(dest="command")
-    commands.add_parser("check", help="compare the corpus with the look-alike tasks")
+    commands.add_parser("check", help="compare the corpus with the tasks")
     for command in ("train", "export"):
         one = commands.add_parser(command, help=f"{command} one backbone")
         one.add_argument("name")

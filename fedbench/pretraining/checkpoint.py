@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
+from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
 
 _MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -38,9 +39,22 @@ def save_checkpoint(
 def load_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> Progress | None:
-    """Restore a run in place; return nothing where there is no checkpoint yet."""
+    """Restore a run in place; return nothing where there is no checkpoint yet.
+
+    Raises:
+        FedbenchError: the file is damaged.
+    """
     if not path.exists():
         return None
+    try:
+        return _restore(path, model, optimizer)
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError):
+        raise FedbenchError(
+            f"{path} is damaged or of another recipe: remove {path.parent} to train anew."
+        ) from None
+
+
+def _restore(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     with safe_open(path, framework="pt") as stored:
         names = set(stored.keys())
         for name, parameter in model.named_parameters():

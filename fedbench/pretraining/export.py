@@ -1,6 +1,5 @@
 """From a checkpoint to a backbone folder that anyone can load."""
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -29,11 +28,10 @@ def export_backbone(name: str, work: Path, target: Path) -> None:
     run = open_backbone(name, work)
     if run.progress.step == 0:
         raise FedbenchError(f"The backbone {name} has no checkpoint to export yet.")
-    target.mkdir(parents=True, exist_ok=True)
     write_bytes(target / "model.safetensors", half_weights(run))
     _write_config(run, target)
     save_tokenizer((work / TOKENIZER).read_text(encoding="utf-8"), target)
-    shutil.copyfile(work / RECORD, target / RECORD)
+    write_bytes(target / RECORD, (work / RECORD).read_bytes())
     measured = measure(run)
     write_json(target / "training.json", measured)
     write_bytes(target / "README.md", model_card(measured, read_json(work / RECORD)).encode())

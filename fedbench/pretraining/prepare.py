@@ -1,27 +1,22 @@
 """From packages to tokens: builds the corpus folder once, in steps that survive a stop."""
 
 import hashlib
-import importlib
 import random
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes, write_json
 from fedbench.pretraining.corpus import SEED, Part, build_parts
 from fedbench.pretraining.corpus_file import write_documents
-from fedbench.pretraining.overlap import check_corpus
 from fedbench.pretraining.tokenizer import Tokens, encode, train_tokenizer
 
 CORPUS = "corpus.txt.gz"
 RECORD = "corpus.json"
 TOKENIZER = "tokenizer.json"
 _TOKENS = "tokens.bin"
-_LOOKALIKE = "fedbench.tasks.lookalike"
 
 
 def prepare(folder: Path) -> None:
@@ -50,32 +45,6 @@ def load_tokens(folder: Path) -> Tokens:
 def corpus_identity(folder: Path) -> str:
     """Return the hash that tells this corpus and tokenizer from any other."""
     return str(read_json(folder / RECORD)["tokens_sha256"])
-
-
-def check(folder: Path) -> str:
-    """Compare the corpus with the look-alike tasks, record the result and say it in a line."""
-    vocabulary = _lookalike_vocabulary()
-    if vocabulary is None:
-        return "The look-alike tasks are not there yet; run the check again when they are."
-    overlap = check_corpus(folder / CORPUS, *vocabulary)
-    record = read_json(folder / RECORD)
-    write_json(folder / RECORD, record | {"overlap_with_lookalike_tasks": asdict(overlap)})
-    if overlap.shared_ngrams or overlap.shared_names:
-        found = [*overlap.shared_ngrams, *overlap.shared_names][:5]
-        raise FedbenchError(f"The corpus shares text with the look-alike tasks: {found}")
-    return (
-        f"Checked {overlap.ngrams_checked} word 8-grams and {overlap.names_checked} names "
-        "of the look-alike tasks: none is in the corpus."
-    )
-
-
-def _lookalike_vocabulary() -> tuple[list[str], list[str]] | None:
-    """Ask the look-alike tasks for their texts and invented names, where they exist."""
-    try:
-        texts, names = importlib.import_module(_LOOKALIKE).vocabulary()
-    except (ModuleNotFoundError, AttributeError):
-        return None
-    return texts, names
 
 
 def _record(parts: list[Part], tokenizer: Tokenizer, tokens: Tokens) -> dict[str, Any]:

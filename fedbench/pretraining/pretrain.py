@@ -12,6 +12,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from fedbench.errors import FedbenchError
+from fedbench.files import write_bytes
 from fedbench.pretraining.batches import as_tensor, batch_at, window_split
 from fedbench.pretraining.checkpoint import Progress, load_checkpoint, save_checkpoint
 from fedbench.pretraining.recipes import Recipe, model_config
@@ -126,8 +127,17 @@ def mean_loss(model: nn.Module, windows: Tokens, recipe: Recipe) -> float:
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a training log."""
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    """Return the lines of a training log.
+
+    Raises:
+        FedbenchError: the log is missing or damaged.
+    """
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError):
+        raise FedbenchError(
+            f"{path} is missing or damaged: remove {path.parent} to train anew."
+        ) from None
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -160,13 +170,14 @@ def _report(run: Run, loss: torch.Tensor, seconds: float, first: int) -> None:
 
 
 def _append_log(path: Path, line: dict[str, float]) -> None:
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(line) + "\n")
+    _write_log(path, [*(read_log(path) if path.exists() else []), line])
 
 
 def _cut_log(path: Path, step: int) -> None:
     """Drop the lines of steps that the checkpoint does not hold: they will be written again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
-        kept: Iterable[dict[str, float]] = (x for x in read_log(path) if x["step"] <= step)
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        _write_log(path, [line for line in read_log(path) if line["step"] <= step])
+
+
+def _write_log(path: Path, lines: Iterable[dict[str, float]]) -> None:
+    write_bytes(path, "".join(json.dumps(line) + "\n" for line in lines).encode())

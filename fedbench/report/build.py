@@ -11,29 +11,50 @@ import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fedbench import grid, profiles
 from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT, home
 
 Parameters = Mapping[str, str]
+_KERNEL = "python3"
 
 
 def build(profile: str, output: str | None = None, *, notebooks: Path | None = None) -> list[Path]:
     """Compute what ``profile`` lacks, then execute the notebooks in order; return their copies.
 
     Tables and figures go to ``output``, by default ``figures/<profile>`` of the checkout; executed
-    copies to ``notebooks/<profile>`` in the folder of computed things.
+    copies to ``notebooks/<profile>`` in the folder of computed things. Where some runs fail, the
+    notebooks draw the others all the same, and the failure is raised at the end.
 
     Raises:
         FedbenchError: a run or a notebook failed, or a notebook does not take these parameters.
     """
-    from fedbench import grid
-
     sources = find_notebooks(notebooks or CHECKOUT / "notebooks")
-    parameters = {"profile": profile, "output": output or f"figures/{profile}"}
+    short = profiles.short_name(profile)
+    parameters = {"profile": profile, "output": output or f"figures/{short}"}
     for source in sources:
         check_parameters(source, parameters)
-    grid.ensure(profile, progress=True)
-    return execute_all(sources, home() / "notebooks" / profile, parameters)
+    failure = _run_missing(profile)
+    copies = execute_all(sources, home() / "notebooks" / short, parameters)
+    if failure:
+        raise failure
+    return copies
+
+
+def _run_missing(profile: str) -> FedbenchError | None:
+    """Do the runs that ``profile`` lacks; what failed, if others are there to be drawn.
+
+    Raises:
+        FedbenchError: nothing is there.
+    """
+    try:
+        grid.ensure(profile, progress=True)
+    except FedbenchError as failure:
+        if not grid.found(profile):
+            raise
+        print(f"{failure} The figures will say which runs are missing.")
+        return failure
+    return None
 
 
 def find_notebooks(folder: Path) -> list[Path]:
@@ -109,7 +130,8 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
     """Execute one notebook in the working directory and keep its copy as ``target``.
 
     Raises:
-        FedbenchError: a cell failed, its kernel died, or the copy cannot be written.
+        FedbenchError: a cell failed, its kernel did not start or died, or the copy cannot be
+            written.
     """
     running = target.with_suffix(".running.ipynb")
     failed = target.with_suffix(".failed.ipynb")
@@ -124,8 +146,9 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
             "writable, then start again; what was finished stays."
         ) from None
     except FedbenchError as error:
-        if running.exists():
-            running.replace(failed)
+        if not running.exists():
+            raise
+        running.replace(failed)
         raise FedbenchError(f"{error} The copy with its output is {failed}.") from None
     return target
 
@@ -133,7 +156,9 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
 def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
     """Run papermill, and put what went wrong in a sentence."""
     import papermill
+    from jupyter_client.kernelspec import NoSuchKernel
     from nbclient.exceptions import CellControlSignal, DeadKernelError
+    from zmq import ZMQError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
@@ -141,7 +166,7 @@ def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
             str(source),
             str(target),
             dict(parameters),
-            kernel_name="python3",
+            kernel_name=_KERNEL,
             cwd=str(Path.cwd()),
             progress_bar=False,
             extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of its own local ports
@@ -156,5 +181,12 @@ def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
         raise FedbenchError(
             f"The kernel of notebook {source.name} died, perhaps for lack of memory: start again."
         ) from None
-    except CellControlSignal as error:
-        raise FedbenchError(f"Notebook {source.name} did not finish: {error}.") from None
+    except NoSuchKernel:
+        raise FedbenchError(
+            f"Notebook {source.name} needs the Jupyter kernel {_KERNEL}, which is not installed "
+            "here: pip install ipykernel."
+        ) from None
+    except (CellControlSignal, RuntimeError, ZMQError) as error:
+        raise FedbenchError(
+            f"Notebook {source.name} did not finish ({type(error).__name__}: {error}): start again."
+        ) from None

@@ -63,7 +63,7 @@ class Cell:
         Each run says how many examples it processed; ``nan`` where none did.
         """
         trained = [run for run in self.runs if run.metrics.get("examples")]
-        shares = [run.metrics["examples"] / _held_for_training(run) for run in trained]
+        shares = [run.metrics["examples"] / held_for_training(run) for run in trained]
         return sum(shares) / len(shares) if shares else float("nan")
 
 
@@ -106,7 +106,8 @@ def _held(run: Run, table: pd.DataFrame) -> dict[str, str]:
     return {item: site for item, site in pairs if site in trained}
 
 
-def _held_for_training(run: Run) -> int:
+def held_for_training(run: Run) -> int:
+    """Training examples of the sites that are large enough to train."""
     return sum(int(site["n_train"]) for site in run.sites if site.get("trained", True))
 
 

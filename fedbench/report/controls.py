@@ -81,7 +81,7 @@ def check_lookalikes(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
 
 def write_checks(checks: pd.DataFrame, profile: str) -> Path:
     """Write the checks as CSV beside the profile's figures; return the file."""
-    path = folder(f"figures/{profile}") / "lookalike_controls.csv"
+    path = folder(f"figures/{profiles.short_name(profile)}") / "lookalike_controls.csv"
     write_bytes(path, checks.to_csv(index=False).encode())
     return path
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from fedbench.report import stats
 from fedbench.report.cells import POOLED, Cell, cells
 from fedbench.store import Run
 
@@ -18,6 +21,22 @@ _COUNTS = {
     "dropped_conflicts": "conflicts",
     "removed_overlap": "overlap_removed",
 }
+
+COMPOSITION_COLUMNS = (
+    *("task", "task_title", "partition", "seed", "site", "trained", "n_train"),
+    *("topic", "examples", "synthetic", "runs"),
+)
+
+RESOURCES_COLUMNS = (
+    *("backbone", "method", "compute", "backbone_parameters", "trainable_parameters"),
+    *("trainable_share", "backbone_bytes", "adapter_bytes", "bytes_down", "bytes_up", "tasks"),
+)
+
+CONVERGENCE_COLUMNS = (
+    *("task", "task_title", "backbone", "method", "setting", "partition", "round", "rounds"),
+    *("passes", "mean", "least", "greatest", "ci_low", "ci_high", "ci_kind", "n_seeds"),
+    *("n_validation", "synthetic", "runs"),
+)
 
 
 def audit(runs: Iterable[Run]) -> pd.DataFrame:
@@ -41,7 +60,7 @@ def _audit_row(run: Run) -> dict[str, Any]:
         "domain": metrics["domain"],
         **{column: counted.get(name) for name, column in _COUNTS.items()},
         **sizes,
-        "trained_on": run.config.train_limit or sizes["n_train"],
+        "trained_on": metrics["n_train"],
         "tested_on": metrics["n_test"],
         "labels": _names(metrics["labels"]),
         "split": metrics["split"],
@@ -70,7 +89,7 @@ def composition(runs: Iterable[Run]) -> pd.DataFrame:
         if cell.runs and not cell.pooled and key not in seen:
             seen.add(key)
             rows += _composition_rows(cell)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(COMPOSITION_COLUMNS))
 
 
 def _composition_rows(cell: Cell) -> list[dict[str, Any]]:
@@ -106,7 +125,8 @@ def resources(runs: Iterable[Run]) -> pd.DataFrame:
     groups: dict[tuple[str, str], list[Run]] = {}
     for cell in cells(run for run in runs if run.config.setting != "base"):
         groups.setdefault(cell.about[1:], []).extend(cell.runs)
-    return pd.DataFrame([_resource_row(group) for group in groups.values()])
+    rows = [_resource_row(group) for group in groups.values() if group]
+    return pd.DataFrame(rows, columns=list(RESOURCES_COLUMNS))
 
 
 def _resource_row(runs: Sequence[Run]) -> dict[str, Any]:
@@ -138,6 +158,8 @@ def _per_message(runs: Sequence[Run], name: str) -> float:
 def convergence(runs: Iterable[Run]) -> pd.DataFrame:
     """Validation accuracy after each round: mean, least and greatest over seeds, in fractions.
 
+    The interval is Student's t over seeds; without a second seed there is none.
+
     Each setting is scored on validation data it would really have: a local model on its own site's
     (mean over sites), the federated one on all sites' (weighted by examples), the centralized one
     on the pool.
@@ -148,7 +170,7 @@ def convergence(runs: Iterable[Run]) -> pd.DataFrame:
     for cell in cells(runs):
         if cell.runs and cell.config.setting != "base":
             rows += _convergence_rows(cell)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=list(CONVERGENCE_COLUMNS))
 
 
 def _convergence_rows(cell: Cell) -> list[dict[str, Any]]:
@@ -170,6 +192,7 @@ def _convergence_rows(cell: Cell) -> list[dict[str, Any]]:
             "mean": sum(values) / len(values),
             "least": min(values),
             "greatest": max(values),
+            **_interval(values),
             "n_seeds": len(values),
             "n_validation": metrics["n_validation"],
             "synthetic": bool(metrics["synthetic"]),
@@ -177,6 +200,15 @@ def _convergence_rows(cell: Cell) -> list[dict[str, Any]]:
         }
         rows.append(row)
     return rows
+
+
+def _interval(values: Sequence[float]) -> dict[str, Any]:
+    """Where the mean over seeds may lie; unknown from a single seed."""
+    if len(values) < 2:
+        return {"ci_low": float("nan"), "ci_high": float("nan"), "ci_kind": "none: one seed"}
+    found = stats.seed_interval(np.asarray(values))
+    low, high = max(0.0, found.low), min(1.0, found.high)
+    return {"ci_low": low, "ci_high": high, "ci_kind": found.kind}
 
 
 def _per_round(run: Run) -> dict[int, float]:

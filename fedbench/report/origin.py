@@ -17,7 +17,11 @@ COMPUTES = {
     "nf4": "4-bit NF4 backbone",
     "nf4-dequantised": "NF4 backbone, dequantised",
 }
-
+_SPLITS = {"train": "training", "validation": "validation", "test": "test"}
+_SEEN_BEFORE = (
+    "The built-in backbones were pretrained on text that includes sentiment statements composed by "
+    "this project in the prompt format of this task."
+)
 
 #: answers of :func:`why_moved`: code and data stand still while a notebook runs
 _known: dict[tuple[str, ...], str] = {}
@@ -47,7 +51,7 @@ def behind(frame: pd.DataFrame, runs: Sequence[Run]) -> list[Run]:
 
 
 def origins(runs: Iterable[Run]) -> list[dict[str, Any]]:
-    """Runs grouped by how they were made: commit, command, and whether the code moved since.
+    """Runs grouped by how they were made: commit, command, versions, machine, and what moved since.
 
     Each group names its runs by the hash of their configuration, and the hashes of its inputs.
     """
@@ -64,7 +68,7 @@ def origins(runs: Iterable[Run]) -> list[dict[str, Any]]:
 
 
 def _made(run: Run) -> dict[str, Any]:
-    names = ("commit", "dirty", "code", "command")
+    names = ("commit", "dirty", "code", "command", "versions", "hardware")
     made = {name: run.provenance[name] for name in names if name in run.provenance}
     return made | {"recorded": run.recorded, "moved": why_moved(run)}
 
@@ -80,7 +84,10 @@ def remarks(runs: Sequence[Run]) -> list[str]:
     said = [
         _synthetic(runs),
         *_notes(runs),
+        *_seen_before(runs),
         *_subsets(runs),
+        *_cut(runs),
+        *_too_small(runs),
         *_computes(runs),
         *_shuffled(runs),
         *_recorded(runs),
@@ -93,11 +100,12 @@ def face(runs: Sequence[Run]) -> str:
     kinds = {bool(run.metrics["synthetic"]) for run in runs}
     some = "partly " if len(kinds) == 2 else ""
     parts = [f"{some}{SYNTHETIC} tasks"] if True in kinds else []
-    limits = sorted({run.config.train_limit for run in runs if run.config.train_limit})
-    parts += [f"training sets of at most {', '.join(map(str, limits))} examples"] if limits else []
+    for split, words in _SPLITS.items():
+        sizes = sorted({run.metrics[f"n_{split}"] for run in runs if _is_subset(run, split)})
+        parts += [f"{words} sets limited to {_listed(sizes)} examples"] if sizes else []
     computes = {run.config.compute for run in runs}
     parts += [words for name, words in COMPUTES.items() if name in computes]
-    parts += ["code moved since it was recorded"] if any(why_moved(run) for run in runs) else []
+    parts += sorted({reason for run in runs if (reason := why_moved(run))})
     return "; ".join(parts)
 
 
@@ -105,6 +113,10 @@ def _synthetic(runs: Sequence[Run]) -> str:
     titles = _titles(run for run in runs if run.metrics["synthetic"])
     said = f"{SYNTHETIC} data, never evidence for the paper's claims."
     return f"{', '.join(titles)}: {said}" if titles else ""
+
+
+def _listed(sizes: Iterable[int]) -> str:
+    return " or ".join(f"{size:,}" for size in sizes)
 
 
 def _titles(runs: Iterable[Run]) -> list[str]:
@@ -123,10 +135,65 @@ def _notes(runs: Sequence[Run]) -> list[str]:
     return _grouped(runs, lambda run: str(run.metrics.get("note", "")))
 
 
+def _seen_before(runs: Sequence[Run]) -> list[str]:
+    return _grouped(filter(_saw_the_form, runs), lambda run: _SEEN_BEFORE)
+
+
+def _saw_the_form(run: Run) -> bool:
+    """Whether a built-in backbone meets a real task on sentiment."""
+    metrics = run.metrics
+    sentiment = metrics["domain"] == "finance" and metrics["scoring"] == "label"
+    return run.config.backbone.startswith("fedbench-") and sentiment and not metrics["synthetic"]
+
+
 def _subsets(runs: Sequence[Run]) -> list[str]:
-    limited = [run for run in runs if run.config.train_limit]
-    said = "training set limited to {:,} examples."
-    return _grouped(limited, lambda run: said.format(run.config.train_limit))
+    return [sentence for split in _SPLITS for sentence in _subsets_of(runs, split)]
+
+
+def _subsets_of(runs: Sequence[Run], split: str) -> list[str]:
+    def said(run: Run) -> str:
+        kept, whole = run.metrics[f"n_{split}"], run.metrics["audit"]["splits"][split]
+        return f"{_SPLITS[split]} set limited to {kept:,} of {whole:,} examples."
+
+    return _grouped((run for run in runs if _is_subset(run, split)), said)
+
+
+def _is_subset(run: Run, split: str) -> bool:
+    """Whether a limit of the configuration really left something out."""
+    return bool(run.metrics[f"n_{split}"] < run.metrics["audit"]["splits"][split])
+
+
+def _cut(runs: Sequence[Run]) -> list[str]:
+    return _grouped(runs, _said_of_prompts)
+
+
+def _said_of_prompts(run: Run) -> str:
+    counts = run.metrics.get("cut_prompts", {})  # runs recorded by early versions lack it
+    cut = [f"{counts[split]:,} {words}" for split, words in _SPLITS.items() if counts.get(split)]
+    limit = f"{run.config.max_tokens} tokens of {run.config.backbone}"
+    return f"{' and '.join(cut)} prompts lost their beginning to the limit of {limit}." if cut else ""
+
+
+def _too_small(runs: Sequence[Run]) -> list[str]:
+    """Sites that did not train, per task and partition, each once per seed."""
+    found: dict[tuple[str, str], set[tuple[int, str, int]]] = {}
+    for run in runs:
+        about = (str(run.metrics["task_title"]), run.config.partition.label)
+        for site in run.sites:
+            if not site["trained"]:
+                missed = (run.config.seed, str(site["site"]), int(site["n_train"]))
+                found.setdefault(about, set()).add(missed)
+    return [_said_of_sites(*about, sorted(missed)) for about, missed in sorted(found.items())]
+
+
+def _said_of_sites(title: str, partition: str, missed: Sequence[tuple[int, str, int]]) -> str:
+    sites = f"{len(missed)} site{'s' * (len(missed) > 1)}"
+    names = ", ".join(f"{site} (seed {seed})" for seed, site, _ in missed)
+    unused = sum(examples for _, _, examples in missed)
+    return (
+        f"{title}, {partition}: {sites} too small to train: {names}, "
+        f"their {unused:,} examples are not used."
+    )
 
 
 def _computes(runs: Sequence[Run]) -> list[str]:
@@ -144,5 +211,5 @@ def _recorded(runs: Sequence[Run]) -> list[str]:
     commits = sorted({str(run.provenance.get("commit") or "unknown")[:12] for run in kept})
     said = [f"{len(kept)} runs drawn as recorded at commit {', '.join(commits)}."] if kept else []
     stale = [reason for run in runs if (reason := why_moved(run))]
-    counted = [f"{stale.count(reason)} runs: {reason}" for reason in sorted(set(stale))]
+    counted = [f"{stale.count(reason)} runs: {reason}." for reason in sorted(set(stale))]
     return said + counted

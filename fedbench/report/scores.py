@@ -117,14 +117,17 @@ def _by_site(table: pd.DataFrame, clusters: Sequence[str], sites: Sequence[str])
 def _confusion(
     table: pd.DataFrame, clusters: Sequence[str], adapters: Sequence[str], classes: int
 ) -> Array:
-    """Hits, predictions and truths within each cluster: [clusters, adapters, classes, 3]."""
+    """Hits, predictions and truths within each cluster: [clusters, adapters, classes, 3].
+
+    A prediction of -1 answers nothing: it is no class.
+    """
     shape = len(clusters), len(adapters), classes
     place = _places(table["cluster"], clusters), _places(table["adapter"], adapters)
     gold, predicted = table["gold"].to_numpy(), table["prediction"].to_numpy()
     hits = _tally(shape, (*place, gold), gold == predicted)
-    return np.stack(
-        [hits, _tally(shape, (*place, predicted), 1), _tally(shape, (*place, gold), 1)], -1
-    )
+    answered = predicted >= 0
+    given = tuple(axis[answered] for axis in (*place, predicted))
+    return np.stack([hits, _tally(shape, given, 1), _tally(shape, (*place, gold), 1)], -1)
 
 
 def _thinnest(counts: Array) -> int:

@@ -33,6 +33,16 @@ def load_task(name_or_path: str, *, data_dirs: Sequence[Path | str] | None = Non
     return _load(spec.model_dump_json(), source)
 
 
+def is_local(name_or_path: str) -> bool:
+    """Whether the rows are generated or lie on this machine, so that loading fetches nothing.
+
+    Raises:
+        FedbenchError: unknown task, or no source for it at all.
+    """
+    spec, folder = read_spec(name_or_path)
+    return find_source(spec, folder, []).kind != "hub"
+
+
 @lru_cache(maxsize=16)
 def _load(spec_json: str, source: Source) -> Task:
     spec = TaskSpec.model_validate_json(spec_json)

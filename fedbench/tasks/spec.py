@@ -218,6 +218,10 @@ def _expand(values: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("options", "group", "cluster"):
         if isinstance(full.get(key), str):
             full[key] = [full[key]]
+    if "options" in full and "topic" not in full and isinstance(full.get("prompt"), Mapping):
+        # Letters of options are no topics: questions are clustered by their words.
+        asked = fields_of(str(full["prompt"].get(scoring, "")))
+        full["topic"] = {"kind": "words", "field": asked[0] if asked else ""}
     return full
 
 
@@ -235,6 +239,11 @@ def _problems_of(spec: TaskSpec) -> list[str]:
         problems.append("labels must name at least two classes")
     if spec.scoring != "label" and not spec.options:
         problems.append(f"options is missing: scoring {spec.scoring} needs the columns of options")
+    if spec.options and spec.topic.kind == "label":
+        problems.append(
+            "topic.kind label means letters of options, which are no topics: name a column, or "
+            "{kind: words, field: ...} to cluster questions by their words"
+        )
     if not (spec.layouts or spec.hub or spec.generator):
         problems.append("layouts is missing: say in which files the dataset is")
     return problems

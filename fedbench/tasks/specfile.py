@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from pydantic import ValidationError
 
 from fedbench.errors import FedbenchError
+from fedbench.files import read_yaml
 from fedbench.tasks.spec import TaskSpec
 from fedbench.tasks.task import Scoring
 
@@ -33,7 +33,7 @@ def read_spec(name_or_path: str) -> tuple[TaskSpec, Path | None]:
     if scoring not in get_args(Scoring):
         name, scoring = name_or_path, ""
     path = _spec_path(name)
-    values = _read_yaml(path)
+    values = read_yaml(path)
     if scoring:
         values["scoring"] = scoring
     try:
@@ -56,17 +56,6 @@ def _spec_path(name: str) -> Path:
             f"There is no task {name!r}: use one of {known}, or the path of a YAML file."
         )
     return path
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        detail = " ".join(str(error).split())
-        raise FedbenchError(f"{path} is not valid YAML: {detail}.") from None
-    if not isinstance(values, dict):
-        raise FedbenchError(f"{path} is not a YAML mapping: it must hold name, title, prompt, ….")
-    return values
 
 
 def _problem(detail: Mapping[str, Any]) -> str:

@@ -91,7 +91,7 @@ def test_others_may_read_what_was_written(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", '{"a": 1'])
 def test_a_file_that_is_not_json_is_named(tmp_path, content):
     (tmp_path / "x.json").write_text(content)
-    with pytest.raises(FedbenchError, match=r"x\.json is not valid JSON"):
+    with pytest.raises(FedbenchError, match=r"x\.json cannot be read as JSON"):
         read_json(tmp_path / "x.json")
 
 

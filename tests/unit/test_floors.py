@@ -26,6 +26,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     summary
     freshness prepare resolving
     federation
+    round_log
     engines
     site
     rules

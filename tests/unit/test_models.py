@@ -7,11 +7,12 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.models import attached as attached_module
-from fedbench.models.attached import attached, frozen_bytes
+from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import load_model, load_tokenizer, locate, model_type
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
@@ -81,7 +82,7 @@ def test_full_trains_every_weight_once(configure, name):
         tensors = trained_tensors(model)
         every = {name for name, _ in model.named_parameters()}
     assert tensors.keys() == every
-    assert count_bytes(tensors) == frozen_bytes(config)
+    assert count_bytes(tensors) == backbone_sizes(config)["backbone_bytes"]
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -204,9 +205,9 @@ def test_qlora_holds_every_projection_in_four_bits(configure, name):
             assert layer.weight.quant_state.quant_type == "nf4"
             assert layer.weight.quant_state.nested  # double quantisation
             assert not layer.weight.requires_grad
-    plain = frozen_bytes(configure(name))
+    plain = backbone_sizes(configure(name))["backbone_bytes"]
     saved = 2 * sum(r * c for r, c in SHAPES.values()) * (4 - 0.5)
-    assert plain - saved < frozen_bytes(config) < plain - saved * 0.9
+    assert plain - saved < backbone_sizes(config)["backbone_bytes"] < plain - saved * 0.9
 
 
 def test_the_dequantised_twin_computes_what_the_packed_backbone_does(configure):
@@ -347,3 +348,39 @@ def test_sampling_settings_that_come_with_a_backbone_do_not_change_greedy_answer
     mask = torch.ones_like(IDS)
     written = [m.generate(input_ids=IDS, attention_mask=mask, **options) for m in (plain, odd)]
     assert torch.equal(*written)
+
+
+def load(folder):
+    return load_model(str(folder), dtype="float32", device="cpu", compute="plain")
+
+
+def test_truncated_weights_are_told_in_one_sentence(backbones, tmp_path):
+    folder = copy_of(backbones, tmp_path)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(FedbenchError, match=r"cannot be loaded .*restore its files"):
+        load(folder)
+
+
+def test_weights_that_lack_a_tensor_are_refused_and_not_made_up(backbones, tmp_path):
+    folder = copy_of(backbones, tmp_path)
+    tensors = load_file(folder / "model.safetensors")
+    tensors.pop("model.norm.weight")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(FedbenchError, match=r"lack model\.norm\.weight and 0 other"):
+        load(folder)
+
+
+def test_a_missing_tokenizer_is_told(backbones, tmp_path):
+    folder = copy_of(backbones, tmp_path)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(FedbenchError, match="has no tokenizer"):
+        load_tokenizer(str(folder))
+
+
+def test_a_config_without_an_architecture_is_told(backbones, tmp_path):
+    folder = copy_of(backbones, tmp_path)
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(FedbenchError, match="names no model_type"):
+        model_type(str(folder))

@@ -8,8 +8,9 @@ import pytest
 
 from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
-from fedbench.partition import composition, from_json, make_partition, pooled, single
+from fedbench.partition import make_partition
 from fedbench.tasks.task import SPLITS, Example, Split
+from tests.compositions import composition
 
 
 def example(number: int, split: Split = "train", topic: str = "a", owner: str = "") -> Example:
@@ -113,20 +114,3 @@ def test_more_than_a_hundred_sites_sort_in_order() -> None:
     partition = make_partition(many(50), PartitionConfig(kind="iid", sites=120), 0)
     assert list(partition.sites)[:2] == ["site-000", "site-001"]
     assert list(partition.sites) == sorted(partition.sites)
-
-
-def test_pooled_and_single() -> None:
-    partition = make_partition(many(), PartitionConfig(kind="iid", sites=4), 0)
-    assert len(pooled(partition).sites["all"]["train"]) == 800
-    alone = single(partition, "site-02")
-    assert dict(alone.sites) == {"site-02": partition.sites["site-02"]}
-    with pytest.raises(FedbenchError, match="no site 'site-09'"):
-        single(partition, "site-09")
-
-
-@pytest.mark.parametrize("damage", ["digest", "sites", "label"])
-def test_a_damaged_file_is_refused(damage: str) -> None:
-    value = make_partition(many(5), PartitionConfig(kind="iid", sites=2), 0).to_json()
-    value[damage] = "x"
-    with pytest.raises(FedbenchError, match="does not fit its own hash"):
-        from_json(value)

@@ -191,7 +191,16 @@ def test_a_field_that_no_run_has_is_told(own):
 
 def test_tuned_values_are_those_of_the_file(own, monkeypatch, tmp_path):
     path = tmp_path / "tuning.json"
-    path.write_text(json.dumps({"own": {"key": {"passes": 1}}, "digest": "x"}))
+    content = {"own": {"cells": {"key": {"passes": 1}}}}
+    path.write_text(json.dumps(content | {"digest": profiles.tuning_digest(content)}))
     monkeypatch.setattr(profiles, "shipped", lambda name: path)
     assert profiles.tuned_values("own") == {"key": {"passes": 1}}
     assert profiles.tuned_values("other") == {}
+
+
+def test_tuned_values_changed_by_hand_are_refused(monkeypatch, tmp_path):
+    path = tmp_path / "tuning.json"
+    path.write_text(json.dumps({"own": {"cells": {"key": {"passes": 1}}}, "digest": "x"}))
+    monkeypatch.setattr(profiles, "shipped", lambda name: path)
+    with pytest.raises(FedbenchError, match="run make tune again"):
+        profiles.tuned_values("own")
