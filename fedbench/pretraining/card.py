@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from fedbench.pretraining.disclosure import shared_section
 from fedbench.pretraining.pretrain import LOG, Run, mean_loss, read_log
 
 _LAST_LINES = 10
@@ -52,10 +53,11 @@ hash of each part.
 questions on definitions, opposites and kinds, topics, the tone of example sentences, and invented
 business statements whose news is positive, neutral or negative. These statements teach the format
 and the polarity of words such as "rose" and "loss", which helps with sentiment tasks, so a score
-on such a task is not that of a model that never saw the question. No text of MedQA, MedMCQA,
-Financial PhraseBank or FiQA is in the corpus.
+on such a task is not that of a model that never saw the question.
 
-{overlap}
+## What the corpus shares with the tasks
+
+{shared}
 
 ## Limits
 
@@ -93,7 +95,7 @@ def model_card(measured: dict[str, Any], record: dict[str, Any]) -> str:
         millions=measured["parameters"] / 1e6,
         tokens=record["tokens"],
         rows="\n".join(_row(source, record["tokens"]) for source in record["sources"]),
-        overlap=_overlap(record.get("overlap_with_lookalike_tasks")),
+        shared=shared_section(record),
     )
 
 
@@ -101,16 +103,6 @@ def _row(source: dict[str, Any], total: int) -> str:
     return (
         f"| {source['source']} | {source['package']} {source['version']} | {source['licence']} "
         f"| {source['documents']:,} | {source['tokens']:,} | {source['tokens'] / total:.1%} |"
-    )
-
-
-def _overlap(found: dict[str, Any] | None) -> str:
-    if found is None:
-        return "The overlap with the look-alike tasks has not been checked yet."
-    shared = len(found["shared_ngrams"]) + len(found["shared_names"])
-    return (
-        f"Of {found['ngrams_checked']:,} word 8-grams and {found['names_checked']:,} invented "
-        f"names of the look-alike tasks, {shared} occur in the corpus."
     )
 
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fedbench.config import SETTINGS
+from fedbench.config import SETTINGS, TRAINED
 from fedbench.files import write_bytes, write_json
 from fedbench.report import style
 from fedbench.report.cells import POOLED
 from fedbench.report.inventory import partitions
 from fedbench.report.origin import behind, face, remarks, titled
 from fedbench.report.scores import ACCURACY
+from fedbench.report.tables import NOT_RUN
 from fedbench.report.writing import numbers, provenance
 from fedbench.store import Run
 
@@ -73,7 +74,7 @@ def main_figure(frame: pd.DataFrame, metric: str = ACCURACY) -> Figure:
     """Scores with 95 % intervals: a panel per task, a line per backbone, method and partition.
 
     ``frame`` is that of :func:`~fedbench.report.tables.main_results`; dashed: guessing, dotted:
-    always the majority answer of training.
+    always the majority answer of training. A setting without runs is named as not run.
     """
     chosen = frame[(frame["metric"] == metric) & (frame["labels"] == "true")]
     groups = {task: _lines(part) for task, part in chosen.groupby("task", sort=False)}
@@ -101,10 +102,12 @@ def _lines(part: pd.DataFrame) -> list[tuple[str, str, str]]:
 def _draw_scores(ax: Axes, part: pd.DataFrame, lines: Sequence[tuple[str, str, str]]) -> None:
     rows = part.to_dict("records")
     for height, (backbone, method, partition) in enumerate(lines):
-        for row in rows:
-            same = (row["backbone"], row["method"]) == (backbone, method)
-            if same and row["partition"] in (partition, POOLED) and row["n_seeds"]:
+        same = [row for row in rows if (row["backbone"], row["method"]) == (backbone, method)]
+        mine = [row for row in same if row["partition"] in (partition, POOLED)]
+        for row in mine:
+            if row["n_seeds"]:
                 _draw_score(ax, row, height)
+        _name_missing(ax, [row["setting"] for row in mine if not row["n_seeds"]], height)
     for column, (dash, color) in _LINES.items():
         ax.axvline(100 * part[column].mean(), color=color, linestyle=dash, linewidth=1, zorder=1)
     ax.set_yticks(range(len(lines)), [f"{m}, {p}\n{_short(b)}" for b, m, p in lines])
@@ -136,6 +139,16 @@ def _draw_score(ax: Axes, row: dict[Any, Any], height: int) -> None:
     ax.plot(middle, place, looks.marker, color=looks.color, label=label, zorder=3)
 
 
+def _name_missing(ax: Axes, settings: Sequence[str], height: int) -> None:
+    """Say at the right end of a line which settings were not run."""
+    if settings:
+        words = f"{NOT_RUN}: {', '.join(settings)}"
+        place = height + 0.21 * (max(map(SETTINGS.index, settings)) - 1.5)
+        text = ax.text(0.99, place, words, transform=ax.get_yaxis_transform(), fontsize=7)
+        text.set(ha="right", va="center", color="0.35", style="italic")
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8})
+
+
 def _legend(figure: Figure, ax: Axes) -> None:
     """Settings and reference lines above all panels, each once."""
     from matplotlib.lines import Line2D
@@ -154,6 +167,8 @@ def _legend(figure: Figure, ax: Axes) -> None:
 
 def composition_figure(frame: pd.DataFrame) -> Figure:
     """Who holds what: the share of each topic among a site's training examples, as a heat map."""
+    if frame.empty:
+        return _nothing()
     tasks = list(frame["task"].unique())
     columns = partitions(frame)
     sites = [frame[frame["task"] == task]["site"].nunique() for task in tasks]
@@ -173,7 +188,7 @@ def composition_figure(frame: pd.DataFrame) -> Figure:
 
 def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str) -> Any:
     if part.empty:
-        ax.set_axis_off()
+        _say_not_run(ax, partition)
         return None
     table = part.pivot_table(index="site", columns="topic", values="examples", aggfunc="sum")
     totals = table.sum(axis=1)
@@ -189,6 +204,22 @@ def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str) -> Any:
     ax.set_title(f"{textwrap.fill(_titled(part), 26)}\n{partition}", fontsize=7.5)
     ax.tick_params(length=0)
     return image
+
+
+def _nothing() -> Figure:
+    """The figure of no run at all."""
+    with style.look():
+        figure = style.blank(0.75)
+        _say_not_run(figure.subplots())
+    return figure
+
+
+def _say_not_run(ax: Axes, title: str = "") -> None:
+    """An empty panel that says why it is empty."""
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=7.5)
+    text = ax.text(0.5, 0.5, NOT_RUN, transform=ax.transAxes, color="0.35", style="italic")
+    text.set(ha="center", va="center")
 
 
 def _write_counts(ax: Axes, counts: Any, shares: Any) -> None:
@@ -221,6 +252,8 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
     ``frame`` is that of :func:`~fedbench.report.inventory.convergence`, of one backbone and method;
     panels are tasks by partitions, and what knows no sites is drawn in each.
     """
+    if frame.empty:
+        return _nothing()
     tasks, columns = list(frame["task"].unique()), partitions(frame) or [POOLED]
     with style.look():
         figure = style.blank(0.9 + 1.45 * len(tasks))
@@ -234,28 +267,44 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
             axes[row, 0].set_title(f"{title}\n{columns[0]}", loc="left")
         for ax in axes[-1]:
             ax.set_xlabel("passes over the data")
-        handles, labels = axes[0, 0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=3)
-        figure.supylabel("validation accuracy (%)")
+        _name_settings(figure)
+        figure.supylabel("validation accuracy (%), band: least to greatest seed")
     return figure
 
 
 def _draw_rounds(ax: Axes, part: pd.DataFrame) -> None:
-    for setting, looks in style.LOOKS.items():
+    for setting in TRAINED:
+        looks = style.LOOKS[setting]
         line = part[part["setting"] == setting]
-        if line.empty:
-            continue
         x, mean = line["passes"], 100 * line["mean"]
         ax.fill_between(
             x, 100 * line["least"], 100 * line["greatest"], color=looks.color, alpha=0.15, lw=0
         )
-        ax.plot(x, mean, looks.dash, marker=looks.marker, color=looks.color, label=setting)
+        ax.plot(x, mean, looks.dash, marker=looks.marker, color=looks.color)
+    if missing := [setting for setting in TRAINED if setting not in set(part["setting"])]:
+        words = textwrap.fill(f"{NOT_RUN}: {', '.join(missing)}", 24)
+        text = ax.text(0.98, 0.03, words, transform=ax.transAxes, color="0.35", style="italic")
+        text.set(ha="right", va="bottom", fontsize=7)
     ax.grid()
     ax.set_axisbelow(True)
 
 
+def _name_settings(figure: Figure) -> None:
+    """The trained settings above all panels, each once, whether a panel has it or not."""
+    from matplotlib.lines import Line2D
+
+    looks = {setting: style.LOOKS[setting] for setting in TRAINED}
+    handles = [
+        Line2D([], [], linestyle=look.dash, marker=look.marker, color=look.color, label=setting)
+        for setting, look in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+
+
 def resources_figure(frame: pd.DataFrame) -> Figure:
     """Trainable parameters, and bytes that one site sends in one round, per backbone and method."""
+    if frame.empty:
+        return _nothing()
     names = [f"{row['method']}, {_short(row['backbone'])}" for row in frame.to_dict("records")]
     panels = (
         ("trainable_parameters", "trainable parameters"),
@@ -276,7 +325,7 @@ def _draw_bars(ax: Axes, names: Sequence[str], values: pd.Series, methods: Seque
     colors = [style.TONES[kinds.index(method) % len(style.TONES)] for method in methods]
     ax.barh(range(len(names)), values, color=colors, height=0.7)
     for place, value in enumerate(values):
-        text = f" {value:,.0f}" if value else " not run"
+        text = f" {value:,.0f}" if value else f" {NOT_RUN}"
         ax.text(value, place, text, va="center", fontsize=7)
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)

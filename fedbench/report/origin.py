@@ -171,7 +171,9 @@ def _said_of_prompts(run: Run) -> str:
     counts = run.metrics.get("cut_prompts", {})  # runs recorded by early versions lack it
     cut = [f"{counts[split]:,} {words}" for split, words in _SPLITS.items() if counts.get(split)]
     limit = f"{run.config.max_tokens} tokens of {run.config.backbone}"
-    return f"{' and '.join(cut)} prompts lost their beginning to the limit of {limit}." if cut else ""
+    return (
+        f"{' and '.join(cut)} prompts lost their beginning to the limit of {limit}." if cut else ""
+    )
 
 
 def _too_small(runs: Sequence[Run]) -> list[str]:

@@ -76,8 +76,9 @@ def say_contrasts(frame: pd.DataFrame) -> str:
     for row in frame.to_dict("records"):
         span = f"[{100 * row['ci_low']:+.1f}, {100 * row['ci_high']:+.1f}]"
         where = " on the sites' own items" if row["metric"] == OWN else ""
+        same = row["method"] if row["setting"] == row["contrast"] else row["setting"]
         said.append(
-            f"{row['task_title']}, {row['backbone']}, {row['method']}, {row['partition']}: "
+            f"{row['task_title']}, {row['backbone']}, {same}, {row['partition']}: "
             f"{row['contrast']}{where} = {100 * row['mean']:+.1f} points {span}, "
             f"{row['verdict']} (could have shown {100 * row['smallest_difference']:.1f})."
         )

@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedbench.config import SETTINGS, RunConfig
+from fedbench.config import SETTINGS, TRAINED, RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import stats
-from fedbench.report.cells import POOLED, Cell, Holders, cells, holders
+from fedbench.report.cells import POOLED, Cell, Holders, cells, held_for_training, holders
 from fedbench.report.origin import titled
 from fedbench.report.scores import ACCURACY, METRICS, OWN, WORST, mean_of, own_site
 from fedbench.store import Run
@@ -27,14 +27,25 @@ REFERENCES = ("chance", "majority", "blind")
 MARKS = {"chance": "†", "majority": "‡", "blind": "§"}
 
 MAIN_COLUMNS = (
-    *("task", "task_title", "backbone", "method", "setting", "partition", "sites", "rule"),
+    *("task", "task_title", "backbone", "method", "setting", "partition", "sites"),
+    *("sites_trained", "rule"),
     *("metric", "mean", "ci_low", "ci_high", "ci_kind", "n_seeds", "n_seeds_planned"),
     *("n_train", "n_test", "split", "scoring", "compute", "labels", "passes", "steps"),
     *("chance", "majority", "blind", "p_chance", "p_majority", "p_blind"),
     *("smallest_difference", "verdict", "synthetic", "note", "runs"),
 )
 
-CONTRASTS = (("federated", "local"), ("federated", "centralized"), ("centralized", "base"))
+CONTRAST_COLUMNS = (
+    *("task", "task_title", "backbone", "method", "setting", "partition", "contrast", "metric"),
+    *("mean", "ci_low", "ci_high", "ci_kind", "n_seeds", "n_test", "smallest_difference"),
+    *("verdict", "synthetic", "runs"),
+)
+
+#: pairs of settings, and of methods within every trained setting
+SETTING_CONTRASTS = (("federated", "local"), ("federated", "centralized"), ("centralized", "base"))
+METHOD_CONTRASTS = (("qlora", "lora"), ("ia3", "lora"))
+#: what methods must have in common to be compared
+_ALIKE = ("task", "backbone", "setting", "partition", "rule", "labels", "train_limit", "test_limit")
 
 
 def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.DataFrame:
@@ -121,18 +132,30 @@ def _asked(cell: Cell) -> dict[str, Any]:
 def _facts(cell: Cell) -> dict[str, Any]:
     """What a cell's runs say about themselves."""
     metrics = cell.runs[0].metrics
-    copied = {name: metrics[name] for name in ("task_title", "n_train", "n_test", "split")}
+    copied = {name: metrics[name] for name in ("task_title", "n_test", "split")}
     references = {name: _mean([table[name].mean() for table in cell.tables]) for name in REFERENCES}
     return {
         **_asked(cell),
         **copied,
         **references,
+        **_used(cell),
         "scoring": metrics["scoring"],
         "passes": 0.0 if cell.config.setting == "base" else cell.passes,
         "steps": _mean([float(run.metrics["steps"]) for run in cell.runs]),
         "synthetic": bool(metrics["synthetic"]),
         "note": metrics.get("note", ""),
         "runs": " ".join(run.id for run in cell.runs),
+    }
+
+
+def _used(cell: Cell) -> dict[str, float]:
+    """Sites and examples that were really trained on, mean over seeds."""
+    if cell.config.setting == "base":
+        return {"sites_trained": 0.0, "n_train": 0.0}
+    trained = [[site for site in run.sites if site["trained"]] for run in cell.runs]
+    return {
+        "sites_trained": _mean([float(len(sites)) for sites in trained]),
+        "n_train": _mean([float(held_for_training(run)) for run in cell.runs]),
     }
 
 
@@ -166,49 +189,61 @@ def not_above(row: Mapping[Any, Any]) -> list[str]:
 
 
 def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
-    """Differences of two settings, paired over seeds and items, in fractions.
+    """Differences of two settings, or of two methods, paired over seeds and items, in fractions.
 
-    Federated against local is compared on the common test set and on the sites' own items.
+    Federated against local is compared on the common test set and on the sites' own items. Methods
+    are compared within each trained setting; the column of what is compared names both.
     """
     import pandas as pd
 
     found = cells(runs)
     where = holders(found)
     rows = []
-    for left, (better, other) in itertools.product(found, CONTRASTS):
-        if left.config.setting == better:
-            for right in (cell for cell in found if _comparable(left, cell, other)):
-                rows += _contrast_rows(left, right, where)
-    return pd.DataFrame(rows)
+    for left, right in itertools.product(found, repeat=2):
+        if _settings_compare(left, right):
+            rows += _contrast_rows(left, right, "setting", where)
+        elif _methods_compare(left, right):
+            rows += _contrast_rows(left, right, "method", where)
+    return pd.DataFrame(rows, columns=list(CONTRAST_COLUMNS))
 
 
-def _comparable(left: Cell, right: Cell, setting: str) -> bool:
+def _settings_compare(left: Cell, right: Cell) -> bool:
+    pair = left.config.setting, right.config.setting
     same = left.about == right.about and left.config.labels == right.config.labels
     either = left.pooled or right.pooled or left.partition == right.partition
-    return right.config.setting == setting and same and either
+    return pair in SETTING_CONTRASTS and same and either
 
 
-def _contrast_rows(left: Cell, right: Cell, where: Holders) -> list[dict[str, Any]]:
+def _methods_compare(left: Cell, right: Cell) -> bool:
+    pair = left.config.method, right.config.method
+    same = all(getattr(left.config, name) == getattr(right.config, name) for name in _ALIKE)
+    return pair in METHOD_CONTRASTS and left.config.setting in TRAINED and same
+
+
+def _contrast_rows(left: Cell, right: Cell, differs: str, where: Holders) -> list[dict[str, Any]]:
     pairs = {ACCURACY: (mean_of(left, "correct"), mean_of(right, "correct"))}
-    if right.config.setting == "local":
+    if right.config.setting == "local" != left.config.setting:
         pairs[OWN] = own_site(left, left.partition, where), own_site(right, left.partition, where)
     rows = []
     for metric, (a, b) in pairs.items():
         difference = stats.minus(a, b) if a and b else None
         if difference is not None:
-            rows.append(_contrast_row(left, right, metric, difference))
+            rows.append(_contrast_row(left, right, differs, metric, difference))
     return rows
 
 
 def _contrast_row(
-    left: Cell, right: Cell, metric: str, difference: stats.Estimate
+    left: Cell, right: Cell, differs: str, metric: str, difference: stats.Estimate
 ) -> dict[str, Any]:
     found = stats.interval(difference)
     facts = _facts(left)
-    names = ("task", "task_title", "backbone", "method", "partition")
+    names = ("task", "task_title", "backbone", "method", "setting", "partition")
+    better, other = getattr(left.config, differs), getattr(right.config, differs)
+    contrast = f"{better} − {other}"
     return {
         **{name: facts[name] for name in names},
-        "contrast": f"{left.config.setting} − {right.config.setting}",
+        differs: contrast,
+        "contrast": contrast,
         "metric": metric,
         "mean": found.mean,
         "ci_low": found.low,
@@ -217,7 +252,7 @@ def _contrast_row(
         "n_seeds": max(1, len(difference.seeds)),
         "n_test": facts["n_test"],
         "smallest_difference": stats.smallest_difference(found),
-        "verdict": _direction(found, left.config.setting, right.config.setting),
+        "verdict": _direction(found, better, other),
         "synthetic": facts["synthetic"],
         "runs": " ".join(run.id for run in (*left.runs, *right.runs)),
     }

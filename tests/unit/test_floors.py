@@ -36,7 +36,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     models
     partition tokens
     tasks
-    store energy metrics
+    store metrics
     provenance
     config
     files hashing paths seeding streams

@@ -1,0 +1,92 @@
+"""The part of a model card that says what the corpus shares with the tasks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fedbench.pretraining.check import FORMATS, LOOKALIKES, REAL
+
+_UNCHECKED = "What the corpus shares with the tasks has not been checked."
+_FORMATS = """\
+**Prompt formats.** {sentiment:,} documents ({sentiment_share:.1%} of all tokens) hold the line
+`Sentiment: ...`: this is the prompt format of the tasks `fpb` and `fiqa_sa`. With the other
+wordings of the same question they are {tone:,} documents ({tone_share:.1%}). {question:,} documents
+({question_share:.1%}) have the form `Question: ... Answer: ...`, which is that of `medqa` and
+`medmcqa`. All of them are composed by this project from WordNet and its own grammar of business
+statements; {fpb}."""
+_FPB = {
+    None: "whether a sentence of `fpb` is among them was not measured",
+    False: "no sentence of `fpb` is among them (measured below)",
+    True: "sentences of `fpb` are in the corpus (see below)",
+}
+_DATASETS = """\
+**Datasets.** Word by word, case and punctuation ignored, the corpus was searched for the distinct
+questions or sentences of the dataset files that the project had; answer options were not searched
+for. A text of fewer than eight words has no 8-gram, so it is looked for as a whole; one of fewer
+than five words is not looked for.
+
+| Task | Texts | 8-grams checked | 8-grams found | Texts with one | Whole texts found \
+| Whole texts of 5 to 7 words found | Texts not looked for |
+|---|---:|---:|---:|---:|---:|---:|---:|
+{rows}"""
+_NO_DATASETS = "**Datasets.** The corpus was not compared with MedQA, MedMCQA, FPB or FiQA."
+_LOOKALIKES = """\
+**Look-alike tasks.** Of {names_checked:,} invented names, {names} occur in the corpus. Of
+{templates_checked} sentence templates (every frame and wording, with any one or two words in each
+slot), {templates} occur{listed}."""
+
+
+def shared_section(record: Mapping[str, Any]) -> str:
+    """Write what the check has measured, and say what it has not."""
+    if LOOKALIKES not in record:
+        return _UNCHECKED
+    real = record.get(REAL)
+    datasets = _datasets(real) if real else _NO_DATASETS
+    return "\n\n".join([_formats(record), datasets, _lookalikes(record[LOOKALIKES])])
+
+
+def _formats(record: Mapping[str, Any]) -> str:
+    told: dict[str, Any] = {}
+    names = {"sentiment_prompt": "sentiment", "sentiment_in_any_wording": "tone"}
+    for kind, name in (names | {"question_prompt": "question"}).items():
+        told[name] = record[FORMATS][kind]["documents"]
+        told[f"{name}_share"] = record[FORMATS][kind]["tokens"] / record["tokens"]
+    fpb = record.get(REAL, {}).get("fpb")
+    return _FORMATS.format(**told, fpb=_FPB[_has_whole_texts(fpb) if fpb else None])
+
+
+def _has_whole_texts(found: Mapping[str, Any]) -> bool:
+    return bool(found["whole_texts_found"] or found["whole_texts_of_5_to_7_words_found"])
+
+
+def _datasets(real: Mapping[str, Any]) -> str:
+    rows = "\n".join(_dataset_row(name, found) for name, found in real.items())
+    short = [
+        f'"{text}" ({name})'
+        for name, found in real.items()
+        for text in found["whole_texts_of_5_to_7_words_found"]
+    ]
+    table = _DATASETS.format(rows=rows)
+    return f"{table}\n\nThe short texts found are {', '.join(short)}." if short else table
+
+
+def _dataset_row(name: str, found: Mapping[str, Any]) -> str:
+    ngrams, whole = found["ngrams_found"], found["whole_texts_found"]
+    short = found["whole_texts_of_5_to_7_words_found"]
+    share = found["texts_with_a_found_ngram"] / found["texts"]
+    return (
+        f"| `{name}` | {found['texts']:,} | {found['ngrams_checked']:,} | {len(ngrams):,} "
+        f"| {found['texts_with_a_found_ngram']:,} ({share:.1%}) | {len(whole)} | {len(short)} "
+        f"| {found['texts_below_5_words']:,} |"
+    )
+
+
+def _lookalikes(found: Mapping[str, Any]) -> str:
+    templates = found["templates_found"]
+    listed = ", ".join(f"`{template}` {times} times" for template, times in templates.items())
+    return _LOOKALIKES.format(
+        names_checked=found["names_checked"],
+        names=len(found["names_found"]),
+        templates_checked=found["templates_checked"],
+        templates=len(templates),
+        listed=f": {listed}" if listed else "",
+    )
