@@ -19,6 +19,11 @@ from fedbench.paths import shipped
 BUILT_IN = ("fedbench-llama", "fedbench-qwen2")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _FILES = ("*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt")
+#: What a model and its tokenizer are made of: cards and notes beside them may change.
+_MEANT = (
+    *("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "*.model"),
+    *("vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
+)
 #: One class under the names that transformers 4 and 5 store.
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -76,7 +81,7 @@ def digest(name: str) -> str:
     """SHA-256 over names and contents of configuration, tokenizer and weights."""
     directory = locate(name)
     total = hashlib.sha256()
-    for path in sorted(p for pattern in _FILES for p in directory.glob(pattern)):
+    for path in sorted({p for pattern in _MEANT for p in directory.glob(pattern)}):
         with path.open("rb") as handle:
             total.update(
                 f"{path.name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}".encode()

@@ -13,7 +13,7 @@ from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.models import attached as attached_module
 from fedbench.models.attached import attached, backbone_sizes
-from fedbench.models.backbones import load_model, load_tokenizer, locate, model_type
+from fedbench.models.backbones import digest, load_model, load_tokenizer, locate, model_type
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
 from fedbench.models.tensors import count_bytes, load_tensors, trained_tensors
@@ -384,3 +384,15 @@ def test_a_config_without_an_architecture_is_told(backbones, tmp_path):
     (folder / "config.json").write_text("{}")
     with pytest.raises(FedbenchError, match="names no model_type"):
         model_type(str(folder))
+
+
+def test_a_note_beside_a_backbone_does_not_change_its_hash_but_a_weight_does(backbones, tmp_path):
+    hashes = []
+    for number, name in enumerate(("README.md", "corpus.json", "model.safetensors")):
+        folder = copy_of(backbones, tmp_path / str(number))
+        before = digest(str(folder))
+        digest.cache_clear()
+        with (folder / name).open("ab") as handle:
+            handle.write(b" ")
+        hashes.append(digest(str(folder)) == before)
+    assert hashes == [True, True, False]
