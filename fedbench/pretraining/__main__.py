@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         reason = error.strerror or type(error).__name__
         return _stopped(f"error: {error.filename or 'A file'} could not be used ({reason}).", 1)
     except KeyboardInterrupt:
-        return _stopped("Stopped; the same command goes on from the last checkpoint.", 130)
+        return _stopped(
+            "Stopped; what was finished stays, and the same command goes on from there.", 130
+        )
     return 0
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from fedbench.pretraining.overlap import NameFinder, TextFinder, read_corpus
 from fedbench.pretraining.prepare import CORPUS, RECORD, TOKENIZER
 from fedbench.pretraining.templates import TemplateFinder, sentence_templates
 from fedbench.pretraining.tokenizer import encode
-from fedbench.tasks import load_task
+from fedbench.tasks import Task, load_task
 from fedbench.tasks.lookalike import vocabulary
 
 DATASETS = ("medqa", "medmcqa", "fpb", "fiqa_sa")
@@ -61,22 +61,25 @@ def check(folder: Path) -> str:
     Raises:
         FedbenchError: the corpus holds an invented name, or a whole text of a dataset.
     """
-    record = read_json(folder / RECORD) | compare(folder, _dataset_texts())
+    record = read_json(folder / RECORD) | compare(folder, _datasets())
     write_json(folder / RECORD, record)
     _refuse_leaks(record)
     return _summary(record)
 
 
-def compare(folder: Path, datasets: Mapping[str, list[str]]) -> dict[str, Any]:
+def compare(folder: Path, datasets: Sequence[Task]) -> dict[str, Any]:
     """Read the corpus once and return what it shares with the look-alikes and the datasets."""
     names, templates = NameFinder(vocabulary()[1]), TemplateFinder(sentence_templates())
-    texts = TextFinder(text for told in datasets.values() for text in told)
+    questions = {task.name: _questions(task) for task in datasets}
+    texts = TextFinder(text for asked in questions.values() for text in asked)
     formats = FormatFinder()
     read_corpus(folder / CORPUS, [names, templates, formats, *([texts] if datasets else [])])
     tokenizer = Tokenizer.from_str((folder / TOKENIZER).read_text(encoding="utf-8"))
     lookalikes = {"vocabulary_sha256": vocabulary_hash(), **names.report(), **templates.report()}
     found = {LOOKALIKES: lookalikes, FORMATS: formats.report(tokenizer)}
-    real = {name: texts.report(told) for name, told in datasets.items()}
+    real = {
+        task.name: {"split": task.split, **texts.report(questions[task.name])} for task in datasets
+    }
     return {**found, REAL: real} if datasets else dict(found)
 
 
@@ -90,11 +93,12 @@ def question_text(prompt: str) -> str:
     return _FRAME.sub("", prompt)
 
 
-def _dataset_texts() -> dict[str, list[str]]:
-    if not os.environ.get("FEDBENCH_DATA"):
-        return {}
-    prompts = {name: [e.prompt for e in load_task(name).examples] for name in DATASETS}
-    return {name: sorted(set(map(question_text, told))) for name, told in prompts.items()}
+def _datasets() -> list[Task]:
+    return [load_task(name) for name in DATASETS] if os.environ.get("FEDBENCH_DATA") else []
+
+
+def _questions(task: Task) -> list[str]:
+    return sorted({question_text(example.prompt) for example in task.examples})
 
 
 def _refuse_leaks(record: Mapping[str, Any]) -> None:

@@ -107,11 +107,11 @@ def _draw_scores(ax: Axes, part: pd.DataFrame, lines: Sequence[tuple[str, str, s
         for row in mine:
             if row["n_seeds"]:
                 _draw_score(ax, row, height)
-        _name_missing(ax, [row["setting"] for row in mine if not row["n_seeds"]], height)
+        _name_scores_missing(ax, [row["setting"] for row in mine if not row["n_seeds"]], height)
     for column, (dash, color) in _LINES.items():
         ax.axvline(100 * part[column].mean(), color=color, linestyle=dash, linewidth=1, zorder=1)
     ax.set_yticks(range(len(lines)), [f"{m}, {p}\n{_short(b)}" for b, m, p in lines])
-    ax.set_ylim(len(lines) - 0.45, -0.55)
+    ax.set_ylim(len(lines) - 0.3, -0.55)
     ax.set_title(textwrap.fill(_titled(part), 46), loc="left")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
@@ -139,14 +139,13 @@ def _draw_score(ax: Axes, row: dict[Any, Any], height: int) -> None:
     ax.plot(middle, place, looks.marker, color=looks.color, label=label, zorder=3)
 
 
-def _name_missing(ax: Axes, settings: Sequence[str], height: int) -> None:
-    """Say at the right end of a line which settings were not run."""
+def _name_scores_missing(ax: Axes, settings: Sequence[str], height: int) -> None:
+    """Say under the right end of a line which settings were not run."""
     if settings:
-        words = f"{NOT_RUN}: {', '.join(settings)}"
-        place = height + 0.21 * (max(map(SETTINGS.index, settings)) - 1.5)
-        text = ax.text(0.99, place, words, transform=ax.get_yaxis_transform(), fontsize=7)
-        text.set(ha="right", va="center", color="0.35", style="italic")
-        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.8})
+        words = f"{NOT_RUN}: {', '.join(sorted(settings, key=SETTINGS.index))}"
+        text = ax.text(0.99, height + 0.52, words, transform=ax.get_yaxis_transform(), fontsize=7)
+        text.set(ha="right", va="center", color="0.35", style="italic", zorder=1.5)
+        text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.2})
 
 
 def _legend(figure: Figure, ax: Axes) -> None:
@@ -281,12 +280,17 @@ def _draw_rounds(ax: Axes, part: pd.DataFrame) -> None:
             x, 100 * line["least"], 100 * line["greatest"], color=looks.color, alpha=0.15, lw=0
         )
         ax.plot(x, mean, looks.dash, marker=looks.marker, color=looks.color)
-    if missing := [setting for setting in TRAINED if setting not in set(part["setting"])]:
-        words = textwrap.fill(f"{NOT_RUN}: {', '.join(missing)}", 24)
-        text = ax.text(0.98, 0.03, words, transform=ax.transAxes, color="0.35", style="italic")
-        text.set(ha="right", va="bottom", fontsize=7)
+    _name_curves_missing(ax, [s for s in TRAINED if s not in set(part["setting"])])
     ax.grid()
     ax.set_axisbelow(True)
+
+
+def _name_curves_missing(ax: Axes, settings: Sequence[str]) -> None:
+    """Say in the lower right corner of a panel which settings were not run."""
+    if settings:
+        words = textwrap.fill(f"{NOT_RUN}: {', '.join(settings)}", 24)
+        text = ax.text(0.98, 0.03, words, transform=ax.transAxes, color="0.35", style="italic")
+        text.set(ha="right", va="bottom", fontsize=7)
 
 
 def _name_settings(figure: Figure) -> None:

@@ -6,7 +6,7 @@ each has a marker and a dash of its own.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -46,7 +46,7 @@ class Look(NamedTuple):
 
     color: str
     marker: str
-    dash: str
+    dash: Literal["-", "--", "-.", ":"]
 
 
 LOOKS = {

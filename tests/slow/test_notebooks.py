@@ -59,6 +59,15 @@ def test_a_kernel_that_dies_is_no_success(tmp_path):
     assert [path.name for path in (tmp_path / "done").iterdir()] == ["01.failed.ipynb"]
 
 
+def test_a_kernel_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr("fedbench.report.build._KERNEL", "no-such-kernel")
+    source = notebook(tmp_path / "01.ipynb", "1 + 1")
+    with pytest.raises(FedbenchError, match=r"01\.ipynb needs the Jupyter kernel no-such-kernel"):
+        execute(source, tmp_path / "done" / "01.ipynb", GIVEN)
+
+    assert [path.name for path in (tmp_path / "done").iterdir()] == ["01.failed.ipynb"]
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path):
     source = notebook(tmp_path / "01.ipynb", "1 + 1")
     (tmp_path / "done").write_text("a file, not a folder")

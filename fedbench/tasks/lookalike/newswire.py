@@ -22,7 +22,7 @@ MOODS = ("negative", "neutral", "positive")
 
 FRAMES: Mapping[Split, tuple[str, ...]] = {
     "train": (
-        "{} {} this year .",
+        "{} {} over the whole summer .",
         "Sales of {} {} in March .",
         "Shares of {} {} today .",
         "Analysts say that {} {} again .",

@@ -53,10 +53,10 @@ RELATIONS: Mapping[str, Wordings] = {
     "cause": Wordings(
         ending="us",
         train=(
-            "What causes {}?",
+            "Which thing on earth causes {}?",
             "Which germ leads to {}?",
             "A patient has {}. What is the cause?",
-            "Where does {} come from?",
+            "From which germ does {} arise?",
             "Which agent is behind {}?",
             "What is the origin of {}?",
             "The doctor found {}. What caused it?",

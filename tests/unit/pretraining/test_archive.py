@@ -7,8 +7,7 @@ import pytest
 
 from fedbench.errors import FedbenchError
 from fedbench.files import locked
-from fedbench.pretraining import archive, prepare
-from fedbench.pretraining.__main__ import main
+from fedbench.pretraining import archive
 from fedbench.pretraining.corpus import capped
 from fedbench.pretraining.sources import SOURCES
 
@@ -29,25 +28,12 @@ def test_an_unpacked_package_is_left_alone(tmp_path: Path) -> None:
     assert archive.unpack(tmp_path / "absent.deb", tmp_path) == tmp_path
 
 
-def test_an_expected_error_is_one_line_and_a_failing_exit(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(shutil, "which", lambda tool: None)
-    assert main([]) == 1
-    assert capsys.readouterr().err.startswith("error: The pretraining corpus comes from")
-
-
-def test_the_check_records_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / prepare.RECORD).write_text("{}", encoding="utf-8")
-    prepare.write_documents(tmp_path / prepare.CORPUS, ["Zorblat fell."])
-    monkeypatch.setattr(prepare, "_lookalike_vocabulary", lambda: ([], ["Quorn"]))
-    assert "none is in the corpus" in prepare.check(tmp_path)
-    monkeypatch.setattr(prepare, "_lookalike_vocabulary", lambda: ([], ["Zorblat"]))
-    with pytest.raises(prepare.FedbenchError, match="zorblat"):
-        prepare.check(tmp_path)
-    record = prepare.read_json(tmp_path / prepare.RECORD)
-    assert record["overlap_with_lookalike_tasks"]["shared_names"] == ["zorblat"]
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FedbenchError, match="could not be written"):
+        archive.fetch("toy", tmp_path / "file" / "packages")
+    with pytest.raises(FedbenchError, match="could not be written"):
+        archive.unpack(tmp_path / "toy.deb", tmp_path / "file" / "toy")
 
 
 def test_two_processes_cannot_work_on_one_run(tmp_path: Path) -> None:

@@ -69,6 +69,30 @@ def test_log_lines_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
     assert [line["step"] for line in read_log(tmp_path / LOG)] == [6]
 
 
+@pytest.mark.parametrize("content", [b"", b"noise", None])
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path: Path, content: bytes | None) -> None:
+    train(tmp_path, until=2)
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(FedbenchError, match="is damaged"):
+        open_run(TOY, TOKENS, "identity", tmp_path)
+
+
+def test_a_checkpoint_of_another_shape_is_one_sentence(tmp_path: Path) -> None:
+    train(tmp_path, until=2)
+    with pytest.raises(FedbenchError, match="of another recipe"):
+        open_run(replace(TOY, hidden=16), TOKENS, "identity", tmp_path)
+
+
+def test_a_log_that_cannot_be_written_or_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FedbenchError, match="could not be written"):
+        train(tmp_path / "file")
+    (tmp_path / LOG).write_text("{", encoding="utf-8")
+    with pytest.raises(FedbenchError, match="missing or damaged"):
+        read_log(tmp_path / LOG)
+
+
 def test_the_rate_warms_up_and_falls_to_its_share() -> None:
     recipe = RECIPES["fedbench-llama"]
     rates = [learning_rate(recipe, step) for step in range(recipe.steps)]

@@ -119,8 +119,8 @@ def save_run(config: RunConfig, skill: float | None = None, **metrics: Any) -> R
         "note": "",
         "scoring": "label",
         "labels": ["a", "b", "c"],
-        "n_train": 400,
-        "n_validation": 80,
+        "n_train": min(400, config.train_limit or 400),
+        "n_validation": min(80, config.validation_limit or 80),
         "n_test": ITEMS,
         "steps": 10 * len(rounds),
         "examples": config.passes * sum(site["n_train"] for site in _sites(config)),
@@ -135,7 +135,13 @@ def save_run(config: RunConfig, skill: float | None = None, **metrics: Any) -> R
             "splits": {"train": 400, "validation": 80, "test": ITEMS},
         },
     }  # fmt: skip
-    origin = {"commit": "0123456789abcdef", "dirty": False, "command": "python -m fedbench grid"}
+    origin = {
+        "commit": "0123456789abcdef",
+        "dirty": False,
+        "command": "python -m fedbench grid",
+        "versions": {"torch": "2.9.0"},
+        "hardware": "x86_64, 2 cores",
+    }
     known = TASKS[config.task]
     return store.save(
         store.folder(config.id),
@@ -146,6 +152,13 @@ def save_run(config: RunConfig, skill: float | None = None, **metrics: Any) -> R
         origin,
         items,
     )
+
+
+def shrink(run: Run, *names: str) -> Run:
+    """Make sites of a run too small to train."""
+    sites = [{**site, "trained": site["site"] not in names} for site in run.sites]
+    object.__setattr__(run, "sites", sites)
+    return run
 
 
 def make_config(setting: str, seed: int = 0, **values: Any) -> RunConfig:
@@ -182,6 +195,11 @@ def make_grid(
 @pytest.fixture
 def save() -> Callable[..., Run]:
     return save_run
+
+
+@pytest.fixture
+def too_small() -> Callable[..., Run]:
+    return shrink
 
 
 @pytest.fixture

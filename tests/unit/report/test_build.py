@@ -1,11 +1,21 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import nbformat
 import pytest
+from jupyter_client.kernelspec import NoSuchKernel
+from zmq import ZMQError
 
 from fedbench.errors import FedbenchError
-from fedbench.paths import CHECKOUT
-from fedbench.report.build import check_parameters, declared_parameters, find_notebooks
+from fedbench.paths import CHECKOUT, home
+from fedbench.report.build import (
+    build,
+    check_parameters,
+    declared_parameters,
+    execute,
+    find_notebooks,
+)
 
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 GIVEN = {"profile": "tiny", "output": "figures/tiny"}
@@ -70,6 +80,94 @@ def test_notebooks_come_in_the_order_of_their_names(tmp_path):
 def test_an_installation_without_notebooks_says_where_to_get_them(tmp_path):
     with pytest.raises(FedbenchError, match="clone it"):
         find_notebooks(tmp_path)
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """What the notebooks were given, in place of executing them."""
+    given = []
+
+    def note(sources, folder, parameters):
+        given.append((folder, parameters))
+        return [folder / source.name for source in sources]
+
+    monkeypatch.setattr("fedbench.report.build.execute_all", note)
+    return given
+
+
+def runs_fail(monkeypatch, there):
+    def fail(profile, progress):
+        raise FedbenchError("1 of 2 runs could not be done.")
+
+    monkeypatch.setattr("fedbench.grid.ensure", fail)
+    monkeypatch.setattr("fedbench.grid.found", lambda profile: there)
+
+
+def test_folders_are_called_after_the_name_of_ones_own_profile(drawn, monkeypatch):
+    monkeypatch.setattr("fedbench.grid.ensure", lambda profile, progress: [])
+    build("some/where/mine.yml")
+    folder, parameters = drawn[0]
+
+    assert folder == home() / "notebooks" / "mine"
+    assert parameters == {"profile": "some/where/mine.yml", "output": "figures/mine"}
+
+
+def test_after_a_run_that_failed_the_others_are_drawn_and_the_failure_is_raised(drawn, monkeypatch):
+    runs_fail(monkeypatch, there=["a run"])
+
+    with pytest.raises(FedbenchError, match="1 of 2 runs could not be done"):
+        build("tiny")
+    assert len(drawn) == 1
+
+
+def test_where_no_run_is_there_nothing_is_drawn(drawn, monkeypatch):
+    runs_fail(monkeypatch, there=[])
+
+    with pytest.raises(FedbenchError, match="1 of 2 runs could not be done"):
+        build("tiny")
+    assert drawn == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoSuchKernel("python3"), "needs the Jupyter kernel python3, which is not installed"),
+        (RuntimeError("Kernel didn't respond in 60 seconds"), "did not finish .* didn't respond"),
+        (ZMQError(98), r"did not finish \(ZMQError"),
+    ],
+)
+def test_a_kernel_that_does_not_work_is_one_sentence_and_the_copy_is_kept(
+    tmp_path, monkeypatch, error, said
+):
+    def execute_notebook(source, target, *_, **__):
+        Path(target).write_text("half a copy")
+        raise error
+
+    monkeypatch.setattr("papermill.execute_notebook", execute_notebook)
+    with pytest.raises(FedbenchError, match=said) as caught:
+        execute(tmp_path / "01.ipynb", tmp_path / "done" / "01.ipynb", GIVEN)
+
+    assert "01.failed.ipynb" in str(caught.value)
+    assert [path.name for path in (tmp_path / "done").iterdir()] == ["01.failed.ipynb"]
+
+
+@pytest.mark.parametrize("settings", [("base",), ("base", "federated")], ids="-".join)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_draws_what_is_there_when_the_rest_was_not_run(
+    path, settings, save, config, tmp_path, monkeypatch
+):
+    planned = [config(name) for name in ("base", "local", "federated", "centralized")]
+    runs = [save(made) for made in planned if made.setting in settings]
+    monkeypatch.setattr("fedbench.grid.found", lambda profile: runs)
+    monkeypatch.setattr("fedbench.grid.planned", lambda profile: planned)
+    namespace = {"display": lambda shown: None}
+    for cell in code_cells(path):
+        exec(cell.source, namespace)
+        if "parameters" in cell.metadata.get("tags", []):
+            namespace["output"] = str(tmp_path)
+
+    if path.stem == "03_main_results":
+        assert "not run" in (tmp_path / "main_table.md").read_text()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

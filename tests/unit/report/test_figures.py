@@ -77,10 +77,53 @@ def test_settings_differ_in_marker_and_dash_as_well_as_colour():
         assert len({getattr(look, trait) for look in style.LOOKS.values()}) == len(style.LOOKS)
 
 
-def test_a_setting_that_was_not_run_leaves_the_figure_whole(save, config):
-    frame = report.main_results([save(config("base"))], [config("base"), config("federated")])
+def test_a_setting_that_was_not_run_is_named_in_the_main_figure(save, config):
+    planned = [config(setting) for setting in ("base", "local", "federated", "centralized")]
+    frame = report.main_results([save(planned[0]), save(planned[2])], planned)
+    said = [text for text, _ in words_of(report.main_figure(frame))]
 
-    assert report.main_figure(frame).axes
+    assert "not run: local, centralized" in said
+    assert not any("not run" in text and "base" in text for text in said)
+
+
+def test_a_task_of_which_nothing_was_run_is_named_in_the_main_figure(save, config):
+    planned = [config("base"), config("base", task="lookalike_medqa")]
+    said = [
+        text for text, _ in words_of(report.main_figure(
+            report.main_results([save(planned[0])], planned)))
+    ]  # fmt: skip
+
+    assert "lookalike_medqa" in said
+    assert said.count("not run: base") == 1
+
+
+def test_a_curve_that_was_not_run_is_named_in_its_panel(save, config):
+    frame = report.convergence([save(config("federated")), save(config("centralized"))])
+    said = [text for text, _ in words_of(report.convergence_figure(frame))]
+
+    assert "not run: local" in said
+
+
+@pytest.mark.parametrize("name", ["composition", "convergence", "resources"])
+def test_a_figure_without_runs_says_so(save, config, name):
+    numbers, draw = DRAWN[name]
+    said = [text for text, _ in words_of(draw(numbers([save(config("base"))])))]
+
+    assert "not run" in said
+
+
+@pytest.mark.parametrize(
+    "reason", ["the data of fpb have changed", "the backbone fedbench-llama has changed"]
+)
+def test_a_figure_says_on_its_face_what_has_moved(save, config, tmp_path, monkeypatch, reason):
+    monkeypatch.setattr("fedbench.report.origin._known", {})
+    monkeypatch.setattr("fedbench.report.origin.moved", lambda run: reason)
+    run = save(config("federated"))
+    frame = report.composition([run])
+    figure = report.composition_figure(frame)
+    report.save_figure(figure, frame, "composition", tmp_path, [run])
+
+    assert reason in [text for text, _ in words_of(figure)]
 
 
 def test_many_topics_are_counted_rather_than_named(save, config):
@@ -92,10 +135,8 @@ def test_many_topics_are_counted_rather_than_named(save, config):
         report.composition([run])))]  # fmt: skip
 
 
-def test_a_site_too_small_to_train_is_starred(save, config):
-    run = save(config("federated"))
-    sites = [{**site, "trained": site["site"] != "site-00"} for site in run.sites]
-    object.__setattr__(run, "sites", sites)
+def test_a_site_too_small_to_train_is_starred(save, config, too_small):
+    run = too_small(save(config("federated")), "site-00")
     labels = [text for text, _ in words_of(report.composition_figure(report.composition([run])))]
 
     assert [label for label in labels if label.startswith("00*")]

@@ -12,8 +12,11 @@ def test_the_audit_counts_what_was_dropped(runs):
     assert (row["n_train"], row["trained_on"], row["tested_on"]) == (400, 400, 120)
 
 
-def test_the_audit_names_a_training_subset(save, config):
-    assert audit([save(config("federated", train_limit=64))])["trained_on"].item() == 64
+@pytest.mark.parametrize(("limit", "used"), [(64, 64), (2000, 400)])
+def test_the_audit_names_how_many_examples_a_limit_left(save, config, limit, used):
+    row = audit([save(config("federated", train_limit=limit))]).iloc[0]
+
+    assert (row["n_train"], row["trained_on"]) == (400, used)
 
 
 def test_composition_is_that_of_the_lowest_seed(runs):
@@ -49,6 +52,22 @@ def test_convergence_is_the_mean_over_seeds_with_their_range(runs):
     assert last["mean"] == pytest.approx(0.70 + 0.02)
     assert (last["least"], last["greatest"]) == pytest.approx((0.70, 0.74))
     assert last["n_seeds"] == 3
+
+
+def test_convergence_has_the_t_interval_over_seeds(runs):
+    frame = convergence(runs)
+    last = frame[(frame["setting"] == "federated") & (frame["round"] == 4)].iloc[0]
+    half = 4.302653 * 0.02 / 3**0.5  # t with two degrees of freedom; seeds are 0.02 apart
+
+    assert (last["ci_low"], last["ci_high"]) == pytest.approx((0.72 - half, 0.72 + half))
+    assert last["ci_kind"] == "t over seeds"
+
+
+def test_one_seed_has_no_interval(save, config):
+    frame = convergence([save(config("federated"))])
+
+    assert frame[["ci_low", "ci_high"]].isna().all(axis=None)
+    assert set(frame["ci_kind"]) == {"none: one seed"}
 
 
 def test_a_federation_without_validation_items_is_left_out_of_the_mean(save, config):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedbench.metrics import macro_f1
 from fedbench.report import scores
 from fedbench.report.cells import POOLED, cells, holders
 
@@ -43,6 +44,16 @@ def test_scores_are_those_that_runs_recorded(save, config):
         assert scores.macro_f1(cell).mean == pytest.approx(f1)
 
 
+def test_a_model_that_answers_nothing_has_predicted_no_class(save, config, monkeypatch):
+    run = save(config("federated"))
+    items = run.items
+    items.loc[::3, "prediction"] = -1
+    monkeypatch.setattr("fedbench.store._read_items", lambda directory: items)
+    expected = macro_f1(items["gold"].to_numpy(), items["prediction"].to_numpy())
+
+    assert scores.macro_f1(cells([run])[0]).mean == pytest.approx(expected)
+
+
 def test_accuracy_per_seed_stays_per_seed(save, config):
     runs = [save(config("federated", seed)) for seed in (0, 1, 2)]
     per_seed = scores.mean_of(cells(runs)[0], "correct").per_seed
@@ -80,10 +91,8 @@ def test_pooled_settings_are_scored_with_the_items_dealt_as_for_the_sites(save, 
     assert score.mean == pytest.approx(right.mean())
 
 
-def test_a_site_too_small_to_train_is_not_judged(save, config, monkeypatch):
-    run = save(config("federated"))
-    sites = [{**site, "trained": site["site"] != "site-00"} for site in run.sites]
-    object.__setattr__(run, "sites", sites)
+def test_a_site_too_small_to_train_is_not_judged(save, config, too_small):
+    run = too_small(save(config("federated")), "site-00")
 
     assert set(holders(cells([run]))["fpb", "iid", 0].values()) == {
         "site-01",

@@ -20,6 +20,13 @@ def test_a_difference_is_said_with_its_interval_and_its_power(runs):
     assert f"could have shown {100 * row['smallest_difference']:.1f}" in first
 
 
+def test_a_difference_of_methods_names_the_setting(save, config):
+    runs = [save(config("local", method=method)) for method in ("lora", "ia3")]
+    said = report.say_contrasts(report.contrasts(runs))
+
+    assert "fedbench-llama, local, iid: ia3 − lora = " in said
+
+
 def test_nothing_to_compare_is_said(save, config):
     assert "nothing can be compared" in report.say_contrasts(
         report.contrasts([save(config("base"))])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import contrasts, main_results, wide
 from fedbench.report.tables import MAIN_COLUMNS
@@ -132,6 +133,51 @@ def test_every_contrast_says_what_it_could_have_shown(runs):
     }
     assert (frame["smallest_difference"] > 0).all()
     assert set(pick(frame, contrast="federated − local")["metric"]) == {"accuracy", "accuracy_own"}
+
+
+def test_methods_are_compared_with_lora_where_all_else_is_alike(save, config):
+    runs = [
+        save(config("federated", seed, method=method), skill=skill)
+        for method, skill in (("lora", 0.9), ("qlora", 0.9), ("ia3", 0.4))
+        for seed in (0, 1, 2)
+    ]
+    frame = contrasts(runs).set_index("contrast")
+
+    assert list(frame.index) == ["qlora − lora", "ia3 − lora"]
+    assert list(frame["method"]) == list(frame.index)
+    assert set(frame["setting"]) == {"federated"}
+    assert list(frame["verdict"]) == ["no difference shown", "lora higher"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"partition": PartitionConfig(kind="iid", sites=2)},
+        {"backbone": "fedbench-qwen2"},
+        {"train_limit": 64},
+    ],
+)
+def test_methods_that_were_trained_otherwise_are_not_compared(save, config, other):
+    runs = [save(config("federated")), save(config("federated", method="qlora", **other))]
+
+    assert contrasts(runs).empty
+
+
+def test_untuned_methods_are_not_compared(save, config):
+    assert contrasts([save(config("base")), save(config("base", method="ia3"))]).empty
+
+
+def test_what_a_site_too_small_holds_is_not_counted_as_trained_on(save, config, too_small):
+    run = save(config("federated"))
+    sizes = {site["site"]: site["n_train"] for site in run.sites}
+    row = main_results([too_small(run, "site-00")]).iloc[0]
+
+    assert (row["sites"], row["sites_trained"]) == (4, 3)
+    assert row["n_train"] == sum(sizes.values()) - sizes["site-00"]
+
+
+def test_an_untuned_backbone_was_trained_on_nothing(save, config):
+    assert set(main_results([save(config("base"))])["n_train"]) == {0}
 
 
 def test_a_large_gain_is_told_from_none(save, config):

@@ -7,6 +7,7 @@ import pytest
 
 from fedbench.errors import FedbenchError
 from fedbench.report import audit, main_results, wide, write_table
+from fedbench.report.origin import face, remarks
 from fedbench.report.writing import latex, markdown, render
 
 
@@ -48,8 +49,78 @@ def test_captions_say_what_is_a_subset_and_what_was_quantised(save, config, tmp_
     run = save(config("federated", method="qlora", train_limit=64, compute="nf4-dequantised"))
     page = write_table(audit([run]), "audit", tmp_path, [run], "Tasks.")
 
-    assert "training set limited to 64 examples" in page
+    assert "training set limited to 64 of 400 examples." in page
     assert "qlora: NF4 backbone, dequantised" in page
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("train", "training set limited to 30 of 400 examples."),
+        ("validation", "validation set limited to 30 of 80 examples."),
+        ("test", "test set limited to 30 of 120 examples."),
+    ],
+)
+def test_each_split_that_a_limit_cut_is_said_with_both_numbers(save, config, split, said):
+    run = save(config("federated"), **{f"n_{split}": 30})
+
+    assert [text for text in remarks([run]) if "limited" in text] == [
+        f"Financial PhraseBank: {said}"
+    ]
+    assert face([run]) == said.replace("set limited", "sets limited").replace(
+        f" of {said.split()[-2]} examples.", " examples"
+    )
+
+
+def test_a_limit_that_left_nothing_out_is_not_said(save, config):
+    run = save(config("federated", train_limit=2000, test_limit=1000))
+
+    assert not [text for text in [*remarks([run]), face([run])] if "limited" in text]
+
+
+def test_prompts_that_lost_their_beginning_are_said(save, config):
+    cut = {"train": 12, "validation": 0, "test": 3}
+    run = save(config("federated", max_tokens=160), cut_prompts=cut)
+
+    assert (
+        "Financial PhraseBank: 12 training and 3 test prompts lost their beginning to the limit of "
+        "160 tokens of fedbench-llama." in remarks([run])
+    )
+
+
+@pytest.mark.parametrize("counted", [{}, {"cut_prompts": {"train": 0, "test": 0}}])
+def test_prompts_that_are_whole_or_were_not_counted_are_not_said(save, config, counted):
+    assert "beginning" not in " ".join(remarks([save(config("federated"), **counted)]))
+
+
+def test_sites_too_small_to_train_are_named_once_with_what_they_hold(save, config, too_small):
+    runs = [too_small(save(config(s, 1)), "site-00", "site-02") for s in ("local", "federated")]
+    held = sum(site["n_train"] for site in runs[0].sites if not site["trained"])
+    said = [text for text in remarks(runs) if "too small" in text]
+
+    assert said == [
+        "Financial PhraseBank, iid: 2 sites too small to train: site-00 (seed 1), site-02 (seed "
+        f"1), their {held} examples are not used."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "metrics", "said"),
+    [
+        ({}, {}, True),
+        ({"backbone": "owner/model"}, {}, False),
+        ({"task": "lookalike_medqa"}, {}, False),
+        ({}, {"synthetic": True}, False),
+        ({}, {"domain": "health"}, False),
+        ({}, {"scoring": "text"}, False),
+    ],
+)
+def test_a_built_in_backbone_on_real_sentiment_is_said_to_know_the_form(
+    save, config, values, metrics, said
+):
+    found = " ".join(remarks([save(config("federated", **values), **metrics)]))
+
+    assert ("Financial PhraseBank: The built-in backbones were pretrained on text" in found) == said
 
 
 def test_captions_say_when_the_code_has_moved(runs, tmp_path, monkeypatch):
@@ -67,6 +138,8 @@ def test_provenance_names_the_runs_behind_a_table_and_no_others(runs, tmp_path):
     groups = json.loads((tmp_path / "base.json").read_text())["origins"]
 
     assert [group["commit"] for group in groups] == ["0123456789abcdef"]
+    assert groups[0]["versions"] == {"torch": "2.9.0"}
+    assert groups[0]["hardware"] == "x86_64, 2 cores"
     assert set(groups[0]["runs"]) == {run.id for run in runs if run.config.setting == "base"}
 
 
