@@ -54,11 +54,11 @@ def test_the_backbones_were_checked_against_the_lookalikes_of_today(
 
 
 def test_the_check_records_what_it_found(tmp_path: Path) -> None:
-    corpus(tmp_path, "What causes rust?", "Rome fell.\nSentiment: negative")
+    corpus(tmp_path, "Which thing on earth causes rust?", "Rome fell.\nSentiment: negative")
     assert "none of 1 invented names, 1 of 65" in checking.check(tmp_path)
     record = read_json(tmp_path / RECORD)
     assert record["tokens"] == 1000
-    assert record[LOOKALIKES]["templates_found"] == {"What causes {}?": 1}
+    assert record[LOOKALIKES]["templates_found"] == {"Which thing on earth causes {}?": 1}
     assert record[LOOKALIKES]["vocabulary_sha256"] == vocabulary_hash()
     assert record["prompt_formats"]["sentiment_prompt"]["documents"] == 1
     assert record["prompt_formats"]["sentiment_prompt"]["tokens"] > 3
@@ -110,12 +110,12 @@ def test_the_card_says_what_was_measured_and_what_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "has not been checked" in shared_section({"tokens": 1})
-    corpus(tmp_path, "What causes rust?", "The odd one is out.\nSentiment: negative")
+    corpus(tmp_path, "Which thing on earth causes rust?", "The odd one is out.\nSentiment: negative")
     checking.check(tmp_path)
     told = shared_section(read_json(tmp_path / RECORD))
     assert "was not compared with MedQA" in told
     assert "was not measured" in told
-    assert told.endswith("1 occur:\n\n- `What causes {}?` (places: 1)")
+    assert told.endswith("1 occur:\n\n- `Which thing on earth causes {}?` (places: 1)")
     monkeypatch.setattr(checking, "_datasets", lambda: [dataset("The odd one is out.")])
     checking.check(tmp_path)
     told = shared_section(read_json(tmp_path / RECORD))

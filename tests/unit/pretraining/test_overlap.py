@@ -112,7 +112,7 @@ def test_every_template_of_the_lookalikes_can_be_found(template: str) -> None:
 
 def test_the_templates_hold_those_of_both_families_and_for_two_companies() -> None:
     told = sentence_templates()
-    assert "What causes {}?" in told
+    assert "Which thing on earth causes {}?" in told
     assert "Orders of {} {} this month ." in told
     assert "Orders of {} {} this month while {} {} ." in told
 
