@@ -110,7 +110,9 @@ def test_the_card_says_what_was_measured_and_what_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "has not been checked" in shared_section({"tokens": 1})
-    corpus(tmp_path, "Which thing on earth causes rust?", "The odd one is out.\nSentiment: negative")
+    corpus(
+        tmp_path, "Which thing on earth causes rust?", "The odd one is out.\nSentiment: negative"
+    )
     checking.check(tmp_path)
     told = shared_section(read_json(tmp_path / RECORD))
     assert "was not compared with MedQA" in told
