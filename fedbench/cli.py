@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -29,6 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FedbenchError as error:
         print(f"fedbench: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # The reader of our output, such as head, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         print(
             "\nfedbench: stopped; what was finished is kept, start again to go on.", file=sys.stderr
@@ -38,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m fedbench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m fedbench", description="Run, list, show and export; draw figures."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Any, text: str, fields: bool = False) -> argparse.ArgumentParser:
@@ -142,7 +148,10 @@ def _run(known: argparse.Namespace, extra: Sequence[str]) -> None:
     torch.set_num_threads(1)
     with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} done, {remaining} left") as bar:
         done = run(config, lambda share: _advance(bar, 100 * share), again=known.again)
-    _print(done)
+    for name in ("accuracy", "macro_f1", "n_train", "n_test", "sites_too_small", "note"):
+        if done.metrics[name]:
+            print(f"{name}: {done.metrics[name]}")
+    print(f"Run {done.id} is in {done.source}: python -m fedbench show {done.id} tells all.")
 
 
 def _advance(bar: Any, value: float) -> None:

@@ -105,6 +105,17 @@ class RunConfig(_Frozen):
     def _yaml_true_is_the_word(cls, value: Any) -> Any:
         return "true" if value is True else value
 
+    def __init__(self, **values: Any) -> None:
+        """Validate; problems are told as :func:`parse_config` tells them.
+
+        Raises:
+            FedbenchError: naming every wrong field at once.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise FedbenchError(describe(error, RunConfig)) from None
+
     @property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the hash of the whole configuration.

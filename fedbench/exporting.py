@@ -23,8 +23,9 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
         FedbenchError: the run has no such adapter, or ``folder`` is not empty.
     """
     if adapter not in run.adapters:
-        has = ", ".join(run.adapters) or "none"
-        raise FedbenchError(f"Run {run.id} has no adapter {adapter!r} (it has: {has}). {KEPT}")
+        has = ", ".join(run.adapters)
+        remedy = f"name one with --adapter: {has}." if has else KEPT
+        raise FedbenchError(f"Run {run.id} has no adapter {adapter!r}: {remedy}")
     if folder.is_dir() and any(folder.iterdir()):
         raise FedbenchError(f"{folder} is not empty: name a new folder.")
     try:

@@ -87,6 +87,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FedbenchError(f"{path} does not exist: check the path.") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise FedbenchError(f"{path} cannot be read as YAML ({reason}): correct it.") from None

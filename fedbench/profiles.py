@@ -24,6 +24,7 @@ from fedbench.files import read_json, read_yaml
 from fedbench.hashing import sha256_json, short
 from fedbench.paths import PACKAGE, shipped
 from fedbench.resolving import resolve
+from fedbench.tasks import check_name
 
 TUNING = "tuning.json"
 _FOLDER = PACKAGE / "profiles"
@@ -123,6 +124,8 @@ def load(name: str) -> Profile:
         FedbenchError: unknown profile, a bad file, or values that were never tuned.
     """
     spec = read_spec(name)
+    for task in sorted({task for grid in spec.grid for task in grid.tasks}):
+        check_name(task)
     tuned = tuned_values(name)
     runs = dict.fromkeys(
         config for cell, grid in cells(spec) for config in _runs(spec, grid, cell, tuned)

@@ -12,7 +12,7 @@ from fedbench.models.backbones import check_device, model_type
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
 from fedbench.rules import RULES
-from fedbench.tasks import load_task
+from fedbench.tasks import load_task, located
 from fedbench.wire.codecs import CODECS
 
 
@@ -56,7 +56,10 @@ def check_sources(config: RunConfig) -> None:
 
 
 def _canonical(config: RunConfig) -> RunConfig:
-    filled: dict[str, Any] = {"compute": config.compute or METHODS[config.method].computes[0]}
+    filled: dict[str, Any] = {
+        "task": located(config.task),
+        "compute": config.compute or METHODS[config.method].computes[0],
+    }
     if config.setting in ("base", "centralized"):
         filled["partition"] = PartitionConfig(kind="iid", sites=1)
     if config.setting != "federated":

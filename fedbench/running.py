@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -27,6 +28,8 @@ from fedbench.resolving import check_sources, resolve
 from fedbench.seeding import single_thread
 from fedbench.summary import score_adapters, summary
 
+_LOG = logging.getLogger("fedbench")
+
 Progress = Callable[[float], None]
 
 
@@ -50,6 +53,7 @@ def run(
         directory = store.folder(config.id)
         with locked(directory / "lock"):
             if not _usable(config, again):
+                _tell_why(config)
                 store.discard(config.id)
                 _compute(config, directory, progress)
     return store.load(config.id)
@@ -61,6 +65,12 @@ def _usable(config: RunConfig, again: bool) -> bool:
         return False
     found = store.load(config.id)
     return not again if found.recorded else not moved(found)
+
+
+def _tell_why(config: RunConfig) -> None:
+    """Say why a run that was there before is done again, replacing the old result."""
+    if store.exists(config.id) and (reason := moved(store.load(config.id))):
+        _LOG.warning("Run %s is done again because %s.", config.id, reason)
 
 
 def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:

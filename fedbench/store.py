@@ -30,7 +30,10 @@ MANIFEST = "manifest.json"
 RECORD = "run.json"
 ITEMS = "items.parquet"
 RUNS = "runs.jsonl"
-KEPT = "The repository keeps no adapters: python -m fedbench run --again makes them."
+KEPT = (
+    "a base run trains none, and the repository keeps none of the others "
+    "(python -m fedbench run --again makes them)."
+)
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,9 @@ class Run:
             FedbenchError: this run has none (``base``), several (``local``), or they were not kept.
         """
         if "global" not in self.adapters:
-            has = ", ".join(self.adapters) or "none"
-            raise FedbenchError(f"Run {self.id} has no shared adapter (it has: {has}). {KEPT}")
+            has = ", ".join(self.adapters)
+            remedy = f"its adapters are {has}, in .adapters." if has else KEPT
+            raise FedbenchError(f"Run {self.id} has no shared adapter: {remedy}")
         return self.adapters["global"]
 
 

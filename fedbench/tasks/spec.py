@@ -211,6 +211,8 @@ def _expand(values: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("prompt", "blind_prompt"):
         if isinstance(full.get(key), str):
             full[key] = {scoring: full[key]}
+    if any(isinstance(label, bool) for label in full.get("labels") or ()):
+        raise ValueError("labels: YAML reads yes, no, on and off as true and false: quote them")
     if isinstance(full.get("labels"), list):
         full["labels"] = {str(label): str(label) for label in full["labels"]}
     elif isinstance(full.get("labels"), Mapping):
@@ -239,6 +241,11 @@ def _problems_of(spec: TaskSpec) -> list[str]:
         problems.append("labels must name at least two classes")
     if spec.scoring != "label" and not spec.options:
         problems.append(f"options is missing: scoring {spec.scoring} needs the columns of options")
+    if spec.options and spec.answer.kind == "label":
+        problems.append(
+            "answer.kind is missing: beside options it says how the answer is written "
+            "(letter, index or text)"
+        )
     if spec.options and spec.topic.kind == "label":
         problems.append(
             "topic.kind label means letters of options, which are no topics: name a column, or "

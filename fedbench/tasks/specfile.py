@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -44,6 +45,21 @@ def read_spec(name_or_path: str) -> tuple[TaskSpec, Path | None]:
     return spec, None if path.parent == SPECS else path.resolve().parent
 
 
+def located(name_or_path: str) -> str:
+    """The same task by a name that holds in every folder: a path becomes absolute."""
+    path, ending, rest = name_or_path.partition(".yml")
+    return f"{Path(path + ending).resolve()}{rest}" if ending else name_or_path
+
+
+def check_name(name_or_path: str) -> None:
+    """Make sure that a task is described, whether or not its data are here.
+
+    Raises:
+        FedbenchError: no such task, or a file that does not describe one.
+    """
+    read_spec(name_or_path)
+
+
 def _spec_path(name: str) -> Path:
     if name.endswith((".yml", ".yaml")):
         if not Path(name).is_file():
@@ -51,9 +67,12 @@ def _spec_path(name: str) -> Path:
         return Path(name)
     path = SPECS / f"{name}.yml"
     if "/" in name or not path.is_file():
-        known = ", ".join(sorted(entry.stem for entry in SPECS.glob("*.yml")))
+        known = sorted(entry.stem for entry in SPECS.glob("*.yml"))
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
         raise FedbenchError(
-            f"There is no task {name!r}: use one of {known}, or the path of a YAML file."
+            f"There is no task {name!r}{hint}: use one of {', '.join(known)}, or the path of a "
+            "YAML file."
         )
     return path
 

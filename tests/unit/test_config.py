@@ -135,3 +135,8 @@ def test_yaml_reads_the_word_true_as_a_boolean_and_it_still_means_true_labels():
 def test_the_label_of_a_partition_is_short():
     assert PartitionConfig(kind="dirichlet", alpha=0.30).label == "dirichlet-0.3"
     assert PartitionConfig().label == "iid"
+
+
+def test_python_and_the_shell_are_told_in_the_same_words():
+    with pytest.raises(FedbenchError, match=r"ronds is not a field, did you mean rounds\?"):
+        RunConfig(task="fpb", ronds=3)

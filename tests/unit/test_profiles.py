@@ -111,7 +111,7 @@ def write(folder, name, **values):
         "minutes": 1,
         "common": {"learning_rate": 0.1},
         "partitions": [{"kind": "iid", "sites": 2}, {"kind": "dirichlet", "alpha": 1, "sites": 2}],
-        "grid": [{"tasks": ["t"], "backbones": ["b"], "methods": ["lora"], "seeds": [0, 1]}],
+        "grid": [{"tasks": ["fpb"], "backbones": ["b"], "methods": ["lora"], "seeds": [0, 1]}],
         **values,
     }
     (folder / f"{name}.yml").write_text(yaml.safe_dump(spec))
@@ -133,13 +133,13 @@ def test_a_grid_is_every_combination_in_every_setting(own):
 
 
 def test_overlapping_blocks_do_not_repeat_a_run(own):
-    block = {"tasks": ["t"], "backbones": ["b"], "methods": ["lora"], "seeds": [0, 1]}
+    block = {"tasks": ["fpb"], "backbones": ["b"], "methods": ["lora"], "seeds": [0, 1]}
     write(own, "own", grid=[block, {**block, "methods": ["lora", "ia3"]}])
     assert len(load("own").runs) == 2 * 11
 
 
 def test_a_block_wins_over_the_profile(own):
-    grid = {"tasks": ["t"], "backbones": ["b"], "methods": ["lora"], "seeds": [0]}
+    grid = {"tasks": ["fpb"], "backbones": ["b"], "methods": ["lora"], "seeds": [0]}
     write(
         own,
         "own",
@@ -161,7 +161,7 @@ def test_values_that_were_never_tuned_are_asked_for(own, monkeypatch):
     write(own, "own", common={})
     monkeypatch.setattr(profiles, "tuned_values", lambda name: {})
     with pytest.raises(
-        FedbenchError, match=f"no values for {Cell('t', 'b', 'lora').key}.*make tune"
+        FedbenchError, match=f"no values for {Cell('fpb', 'b', 'lora').key}.*make tune"
     ):
         load("own")
 
@@ -172,7 +172,7 @@ def test_an_unknown_profile_is_told_which_there_are():
 
 
 def test_all_problems_of_a_profile_are_told_at_once(own):
-    write(own, "own", minutes="long", partitons=[], grid=[{"tasks": ["t"], "seed": [0]}])
+    write(own, "own", minutes="long", partitons=[], grid=[{"tasks": ["fpb"], "seed": [0]}])
     with pytest.raises(FedbenchError) as caught:
         read_spec("own")
     message = str(caught.value)

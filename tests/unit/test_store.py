@@ -154,12 +154,12 @@ def test_a_run_without_a_shared_adapter_says_which_it_has():
     (saved.source / "adapters" / "global.safetensors").rename(
         saved.source / "adapters" / "site-00.safetensors"
     )
-    with pytest.raises(FedbenchError, match="it has: site-00"):
+    with pytest.raises(FedbenchError, match="its adapters are site-00"):
         _ = saved.adapter
 
 
 def test_a_recorded_run_has_no_adapter(recorded):
     saved = save()
     record([saved], recorded / "smoke")
-    with pytest.raises(FedbenchError, match="it has: none"):
+    with pytest.raises(FedbenchError, match="repository keeps none"):
         _ = store.load(saved.id).adapter

@@ -170,7 +170,9 @@ def test_a_missing_dataset_says_where_it_looked_and_what_to_do(name: str, tmp_pa
 
 
 def test_an_unknown_task_names_the_known_ones() -> None:
-    with pytest.raises(FedbenchError, match=r"no task 'medqaa': use one of .*medmcqa"):
+    with pytest.raises(
+        FedbenchError, match=r"no task 'medqaa' .did you mean medqa\?.: use one of .*medmcqa"
+    ):
         load_task("medqaa")
     with pytest.raises(FedbenchError, match=r"no/such.yml does not exist"):
         load_task("no/such.yml")
@@ -209,3 +211,18 @@ def test_a_description_that_is_no_yaml_mapping(tmp_path: Path) -> None:
     path.write_text("- a")
     with pytest.raises(FedbenchError, match="must hold fields and values"):
         load_task(str(path))
+
+
+def test_labels_that_yaml_reads_as_booleans_are_to_be_quoted(describe: Describe) -> None:
+    with pytest.raises(FedbenchError, match="yes, no, on and off as true and false: quote them"):
+        load_task(describe(LABELLED, labels=[True, False]))
+
+
+def test_a_choice_task_must_say_how_its_answer_is_written(describe: Describe) -> None:
+    with pytest.raises(FedbenchError, match=r"answer\.kind is missing"):
+        load_task(describe(CHOICE, answer={"field": "right"}))
+
+
+def test_letters_of_options_are_no_topics(describe: Describe) -> None:
+    with pytest.raises(FedbenchError, match="letters of options, which are no topics"):
+        load_task(describe(CHOICE, topic={"kind": "label"}))
