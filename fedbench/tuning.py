@@ -33,7 +33,7 @@ from fedbench.store import Run
 
 Point = tuple[Setting, float, float]  #: setting, learning rate, passes
 Axes = tuple[Sequence[float], Sequence[float]]  #: learning rates, passes
-Scores = dict[Point, tuple[float, float]]  #: mean validation accuracy, then minus loss
+Scores = dict[Point, float]  #: mean validation accuracy
 
 
 def tune(profile: str) -> None:
@@ -87,7 +87,7 @@ def _fill(
     runs = {run.id: run for run in ensure_runs([c for some in wanted.values() for c in some])}
     for (cell, point), configs in wanted.items():
         found = [_validation(runs[config.id]) for config in configs]
-        scores[cell][point] = (_mean([a for a, _ in found]), -_mean([b for _, b in found]))
+        scores[cell][point] = _mean(found)
 
 
 def _configs(
@@ -112,15 +112,15 @@ def _configs(
     return [resolve(parse_config({**fixed, "seed": seed})) for seed in search.seeds]
 
 
-def _validation(run: Run) -> tuple[float, float]:
-    """Accuracy and loss after the last round, over all validation items of all federations."""
+def _validation(run: Run) -> float:
+    """Accuracy after the last round, over all validation items of all federations."""
     last = {record["federation"]: record for record in run.rounds}.values()
-    n = sum(record["n_validation"] for record in last)
-    sums = [
-        sum(record[key] * record["n_validation"] for record in last if record["n_validation"])
-        for key in ("validation_accuracy", "validation_loss")
-    ]
-    return sums[0] / n, sums[1] / n
+    right = sum(
+        record["validation_accuracy"] * record["n_validation"]
+        for record in last
+        if record["n_validation"]
+    )
+    return float(right / sum(record["n_validation"] for record in last))
 
 
 def _outward(axes: Axes, scores: Scores) -> Axes:
@@ -146,7 +146,7 @@ def _choice(scores: Scores) -> dict[str, Any]:
     }
     passes = max(
         all_passes,
-        key=lambda p: (_mean([scores[s, best[p][s], p][0] for s in TRAINED]), -p),
+        key=lambda p: (_mean([scores[s, best[p][s], p] for s in TRAINED]), -p),
     )
     tried = sorted({rate for _, rate, _ in scores})
     return {
@@ -154,16 +154,14 @@ def _choice(scores: Scores) -> dict[str, Any]:
         "learning_rate": best[passes],
         "learning_rates_tried": tried,
         "at_an_edge": [s for s, rate in best[passes].items() if rate in (tried[0], tried[-1])],
-        "validation_accuracy": {
-            s: round(scores[s, best[passes][s], passes][0], 4) for s in TRAINED
-        },
+        "validation_accuracy": {s: round(scores[s, best[passes][s], passes], 4) for s in TRAINED},
     }
 
 
 def _best_rate(scores: Scores, setting: Setting, passes: float) -> float:
-    """The rate with the highest accuracy; the lower loss, then the lower rate, breaks ties."""
+    """The rate with the highest accuracy; of equals the lowest, as the least likely to diverge."""
     mine = {rate: found for (s, rate, p), found in scores.items() if (s, p) == (setting, passes)}
-    return max(mine, key=lambda rate: (*mine[rate], -rate))
+    return max(mine, key=lambda rate: (mine[rate], -rate))
 
 
 def _mean(values: Sequence[float]) -> float:
