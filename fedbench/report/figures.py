@@ -112,7 +112,7 @@ def _draw_scores(ax: Axes, part: pd.DataFrame, lines: Sequence[tuple[str, str, s
         ax.axvline(100 * part[column].mean(), color=color, linestyle=dash, linewidth=1, zorder=1)
     ax.set_yticks(range(len(lines)), [f"{m}, {p}\n{_short(b)}" for b, m, p in lines])
     ax.set_ylim(len(lines) - 0.3, -0.55)
-    ax.set_title(textwrap.fill(_titled(part), 46), loc="left")
+    ax.set_title(textwrap.fill(_titled(part), 40), loc="left")
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.set_axisbelow(True)

@@ -18,7 +18,7 @@ partitions:
   - {kind: iid, sites: 2, minimum: 2}
   - {kind: dirichlet, alpha: 0.3, sites: 2, minimum: 2}
 common:
-  {rounds: 2, passes: 1, learning_rate: 0.003, max_tokens: 64, train_limit: 64, test_limit: 48,
+  {rounds: 2, passes: 1, learning_rate: 0.003, max_tokens: 128, train_limit: 64, test_limit: 48,
    generated: 4}
 grid:
   - tasks: [medqa, medmcqa, fpb, fiqa_sa]
