@@ -94,10 +94,15 @@ def _configs(
     spec: ProfileSpec, search: TuningSpec, grid: GridSpec, cell: Cell, point: Point
 ) -> list[RunConfig]:
     setting, rate, passes = point
+    # A search may train on fewer examples than the runs it is for, never on more.
+    common: dict[str, Any] = {**spec.common, **grid.common, **search.common}
+    limits = [
+        c["train_limit"] for c in (spec.common, grid.common, search.common) if "train_limit" in c
+    ]
+    if limits:
+        common["train_limit"] = min(limits)
     fixed: dict[str, Any] = {
-        **spec.common,
-        **grid.common,
-        **search.common,
+        **common,
         "task": cell.task,
         "backbone": cell.backbone,
         "method": cell.method,

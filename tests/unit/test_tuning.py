@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fedbench import tuning
+from fedbench import profiles, tuning
 from fedbench.config import TRAINED
 
 
@@ -48,3 +48,16 @@ def test_a_winning_edge_moves_the_grid_outward(best, rates):
 def test_a_winner_on_the_last_edge_is_told():
     assert tuning._choice(scores({0.1: 0.9, 0.2: 0.5}))["at_an_edge"] == list(TRAINED)
     assert tuning._choice(scores({0.1: 0.5, 0.2: 0.9, 0.4: 0.5}))["at_an_edge"] == []
+
+
+@pytest.mark.parametrize(("grid_limit", "used"), [(200, 200), (800, 400)])
+def test_a_search_trains_on_no_more_than_the_runs_it_is_for(grid_limit, used):
+    spec = profiles.read_spec("tiny")
+    grid = spec.grid[0].model_copy(update={"common": {"train_limit": grid_limit}})
+    spec = spec.model_copy(update={"common": {"rounds": 2}})
+    search = profiles.TuningSpec(
+        seeds=(7,), learning_rates=(0.1,), passes=(1,), common={"train_limit": 400}
+    )
+    cell = profiles.Cell("lookalike_fpb", "fedbench-llama", "lora")
+    (config,) = tuning._configs(spec, search, grid, cell, ("local", 0.1, 1))
+    assert config.train_limit == used
