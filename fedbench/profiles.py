@@ -35,12 +35,13 @@ class _Frozen(BaseModel):
 
 
 class GridSpec(_Frozen):
-    """A block of the grid: every combination of its lists, in every setting."""
+    """A block of the grid: every combination of its lists."""
 
     tasks: tuple[str, ...]
     backbones: tuple[str, ...]
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
+    settings: tuple[Setting, ...] = SETTINGS
     common: Mapping[str, Any] = {}
 
 
@@ -141,13 +142,13 @@ def cells(spec: ProfileSpec) -> Iterator[tuple[Cell, GridSpec]]:
 
 
 def settings_of(
-    spec: ProfileSpec, seeds: tuple[int, ...]
+    spec: ProfileSpec, grid: GridSpec
 ) -> Iterator[tuple[Setting, PartitionConfig, int]]:
     """Settings with partition and seed; what a setting does not depend on is not repeated."""
-    for setting in SETTINGS:
+    for setting in grid.settings:
         partitions = spec.partitions if setting in ("local", "federated") else spec.partitions[:1]
         for partition in partitions:
-            for seed in seeds[:1] if setting == "base" else seeds:
+            for seed in grid.seeds[:1] if setting == "base" else grid.seeds:
                 yield setting, partition, seed
 
 
@@ -174,7 +175,7 @@ def tuning_digest(content: Mapping[str, Any]) -> str:
 def _runs(
     spec: ProfileSpec, grid: GridSpec, cell: Cell, tuned: Mapping[str, Any]
 ) -> Iterator[RunConfig]:
-    for setting, partition, seed in settings_of(spec, grid.seeds):
+    for setting, partition, seed in settings_of(spec, grid):
         given = {**spec.common, **grid.common}
         values = {
             **given,

@@ -78,7 +78,8 @@ def _fill(
     wanted = {
         (cell, (setting, rate, passes)): _configs(spec, search, grids[cell], cell, point)
         for cell, (rates, all_passes) in axes.items()
-        for setting in TRAINED
+        for setting in grids[cell].settings
+        if setting in TRAINED
         for rate in rates
         for passes in all_passes
         for point in [(setting, rate, passes)]
@@ -145,13 +146,14 @@ def _outward(axes: Axes, scores: Scores) -> Axes:
 def _choice(scores: Scores) -> dict[str, Any]:
     """Passes with the best mean over settings of their best learning rate, and those rates."""
     all_passes = sorted({passes for _, _, passes in scores})
+    settings = [setting for setting in TRAINED if any(setting == s for s, _, _ in scores)]
     best = {
-        passes: {setting: _best_rate(scores, setting, passes) for setting in TRAINED}
+        passes: {setting: _best_rate(scores, setting, passes) for setting in settings}
         for passes in all_passes
     }
     passes = max(
         all_passes,
-        key=lambda p: (_mean([scores[s, best[p][s], p] for s in TRAINED]), -p),
+        key=lambda p: (_mean([scores[s, best[p][s], p] for s in settings]), -p),
     )
     tried = sorted({rate for _, rate, _ in scores})
     return {
@@ -159,7 +161,7 @@ def _choice(scores: Scores) -> dict[str, Any]:
         "learning_rate": best[passes],
         "learning_rates_tried": tried,
         "at_an_edge": [s for s, rate in best[passes].items() if rate in (tried[0], tried[-1])],
-        "validation_accuracy": {s: round(scores[s, best[passes][s], passes], 4) for s in TRAINED},
+        "validation_accuracy": {s: round(scores[s, best[passes][s], passes], 4) for s in settings},
     }
 
 

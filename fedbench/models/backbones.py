@@ -14,6 +14,7 @@ from typing import Any
 
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json
+from fedbench.models.fresh_weights import SUFFIX, untrained
 from fedbench.paths import shipped
 
 BUILT_IN = ("fedbench-llama", "fedbench-qwen2")
@@ -32,9 +33,13 @@ _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 def locate(name: str) -> Path:
     """Folder that holds the backbone: ``name`` is built-in, a directory, or ``hub/id[@revision]``.
 
+    With ``:random`` after it, the same backbone with weights that were never trained.
+
     Raises:
         FedbenchError: there is no such backbone, or it cannot be used; says why and what to do.
     """
+    if name.endswith(SUFFIX):
+        return untrained(locate(name.removesuffix(SUFFIX)))
     if name in BUILT_IN:
         return _checked(shipped(f"backbones/{name}"))
     if Path(name).is_dir():

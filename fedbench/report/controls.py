@@ -29,14 +29,15 @@ from fedbench.tasks.specfile import SPECS
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Knob and value that give a generator more wordings of every fact than it ships with.
-PLENTY: Mapping[str, tuple[str, int]] = {
-    "pharmacopoeia": ("wordings", 8),
-    "newswire": ("frames", 8),
+#: Knobs that make a generator say every fact more often than it ships with.
+PLENTY: Mapping[str, Mapping[str, int]] = {
+    "pharmacopoeia": {"wordings": 8},
+    "newswire": {"frames": 8, "repeats": 3},
 }
 
-
-FRESH_SEEDS = (9001, 9002, 9003, 9004, 9005)  #: generator seeds on which nothing was chosen
+#: Generator seeds on which nothing was chosen. Seeds 9001 to 9005 were spent: what failed on them
+#: changed the number of rounds, the tuned values and these controls.
+FRESH_SEEDS = (9011, 9012, 9013, 9014, 9015)
 
 
 class Check(NamedTuple):
@@ -97,11 +98,13 @@ def _controls(profile: str, task: str, seed: int, full: bool) -> Controls:
     first = min(config.seed for config in mine)
     # The last partition of a profile is its most uneven one.
     uneven = [c for c in mine if c.partition.sites > 1][-1].partition
-    kept = [
-        c for c in mine if c.seed == first and (c.partition == uneven or c.partition.sites == 1)
+    kept = [c for c in mine if c.partition == uneven or c.partition.sites == 1]
+    # One permutation of the labels can be lucky, so the negative control has one for every seed.
+    shuffled = [
+        _with(c, task=_variant(task, seed), labels="shuffled") for c in kept if c.setting != "base"
     ]
+    kept = [c for c in kept if c.seed == first]
     spread = [_with(c, task=_variant(task, seed)) for c in kept]
-    shuffled = [_with(c, labels="shuffled") for c in spread if c.setting != "base"]
     even = PartitionConfig(kind="iid", sites=uneven.sites, minimum=uneven.minimum)
     plenty = [
         _with(c, task=_variant(task, seed, plenty=True), partition=even)
@@ -121,8 +124,7 @@ def _variant(task: str, seed: int, plenty: bool = False) -> str:
     generator = spec["generator"]
     knobs: dict[str, Any] = {"seed": seed}
     if plenty:
-        knob, value = PLENTY[generator["name"]]
-        knobs[knob] = value
+        knobs |= PLENTY[generator["name"]]
     generator["knobs"] |= knobs
     path = home() / "controls" / f"{task}-{seed}{'-plenty' if plenty else ''}.yml"
     write_bytes(path, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.config import SETTINGS, TRAINED, RunConfig
 from fedbench.errors import FedbenchError
+from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
 from fedbench.report.cells import POOLED, Cell, Holders, cells, held_for_training, holders
 from fedbench.report.origin import titled
@@ -44,8 +45,8 @@ CONTRAST_COLUMNS = (
 #: pairs of settings, and of methods within every trained setting
 SETTING_CONTRASTS = (("federated", "local"), ("federated", "centralized"), ("centralized", "base"))
 METHOD_CONTRASTS = (("qlora", "lora"), ("ia3", "lora"))
-#: what methods must have in common to be compared
-_ALIKE = ("task", "backbone", "setting", "partition", "rule", "labels", "train_limit", "test_limit")
+#: what cells must have in common to be compared, beside the backbone or the method
+_ALIKE = ("task", "setting", "partition", "rule", "labels", "train_limit", "test_limit")
 
 
 def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.DataFrame:
@@ -189,10 +190,11 @@ def not_above(row: Mapping[Any, Any]) -> list[str]:
 
 
 def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
-    """Differences of two settings, or of two methods, paired over seeds and items, in fractions.
+    """Differences of two settings, methods or backbones, paired over seeds and items, in fractions.
 
     Federated against local is compared on the common test set and on the sites' own items. Methods
-    are compared within each trained setting; the column of what is compared names both.
+    are compared within each trained setting, and so is a backbone with its untrained twin; the
+    column of what is compared names both.
     """
     import pandas as pd
 
@@ -204,6 +206,8 @@ def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
             rows += _contrast_rows(left, right, "setting", where)
         elif _methods_compare(left, right):
             rows += _contrast_rows(left, right, "method", where)
+        elif _weights_compare(left, right):
+            rows += _contrast_rows(left, right, "backbone", where)
     return pd.DataFrame(rows, columns=list(CONTRAST_COLUMNS))
 
 
@@ -216,8 +220,18 @@ def _settings_compare(left: Cell, right: Cell) -> bool:
 
 def _methods_compare(left: Cell, right: Cell) -> bool:
     pair = left.config.method, right.config.method
-    same = all(getattr(left.config, name) == getattr(right.config, name) for name in _ALIKE)
-    return pair in METHOD_CONTRASTS and left.config.setting in TRAINED and same
+    same = left.config.backbone == right.config.backbone and _alike(left, right)
+    return pair in METHOD_CONTRASTS and same
+
+
+def _weights_compare(left: Cell, right: Cell) -> bool:
+    twins = right.config.backbone == left.config.backbone + SUFFIX
+    return twins and left.config.method == right.config.method and _alike(left, right)
+
+
+def _alike(left: Cell, right: Cell) -> bool:
+    trained = left.config.setting in TRAINED
+    return trained and all(getattr(left.config, n) == getattr(right.config, n) for n in _ALIKE)
 
 
 def _contrast_rows(left: Cell, right: Cell, differs: str, where: Holders) -> list[dict[str, Any]]:

@@ -54,6 +54,7 @@ class Knobs:
     cues: int = 48  #: a multiple of three moods times the owners
     companies: int = 24
     frames: int = 6  #: training frames of every cue
+    repeats: int = 1  #: sentences per cue and training frame, about different companies
     copies: int = 3  #: sentences per cue and test frame
     paired: float = 0.0  #: share of sentences with two companies
     owners: int = 8  #: newsrooms, and house styles
@@ -88,8 +89,8 @@ def names(knobs: Mapping[str, Any]) -> list[str]:
 
 
 def _frames(knobs: Knobs) -> Iterator[tuple[Split, str]]:
-    """The frames in which every cue appears, test frames several times."""
-    for frame in FRAMES["train"][: knobs.frames]:
+    """The frames in which every cue appears, as often as the knobs say."""
+    for frame in FRAMES["train"][: knobs.frames] * knobs.repeats:
         yield "train", frame
     for frame in FRAMES["validation"]:
         yield "validation", frame

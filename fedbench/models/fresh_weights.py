@@ -1,0 +1,41 @@
+"""The control for pretraining: a backbone of the same shape and tokenizer that has read nothing."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from fedbench.files import locked
+from fedbench.paths import home
+from fedbench.streams import seed_of
+
+#: Appended to a backbone's name: ``fedbench-llama:random``.
+SUFFIX = ":random"
+
+
+def untrained(source: Path) -> Path:
+    """Folder like ``source`` but with freshly initialised weights, made once.
+
+    The weights are one draw, the same wherever torch initialises alike; it is the architecture's
+    own initialisation, as pretraining starts from.
+    """
+    folder = home() / "untrained" / source.name
+    with locked(folder.with_name(f"{source.name}.lock")):
+        if not folder.exists():
+            _make(source, folder)
+    return folder.resolve()
+
+
+def _make(source: Path, folder: Path) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from fedbench.seeding import seeded
+
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        draft = Path(scratch) / source.name
+        shutil.copytree(source, draft, ignore=shutil.ignore_patterns("*.safetensors*"))
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+        with seeded(seed_of("untrained", 0)):
+            AutoModelForCausalLM.from_config(config).save_pretrained(draft)
+        draft.rename(folder)
