@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.functional import cross_entropy
 
 from fedbench.forward import collate_branches, supervised_logits
+from fedbench.models.merged import merged
 from fedbench.tasks.task import Example
 from fedbench.tokens import Tokenised
 
@@ -30,8 +32,9 @@ def score(model: nn.Module, items: Sequence[Tokenised], device: str, *, mean: bo
     """
     distinct = sorted(set(items), key=lambda item: (_length(item), item.prompt, item.choices))
     found: dict[Tokenised, NDArray[np.float64]] = {}
-    for batch in _by_tokens(distinct):
-        found.update(zip(batch, _batch_scores(model, batch, device, mean), strict=True))
+    with merged(model):
+        for batch in _by_tokens(distinct):
+            found.update(zip(batch, _batch_scores(model, batch, device, mean), strict=True))
     return [found[item] for item in items]
 
 
@@ -70,8 +73,8 @@ def _batch_scores(
     model: nn.Module, items: Sequence[Tokenised], device: str, mean: bool
 ) -> Iterator[NDArray[np.float64]]:
     batch = collate_branches([i.prompt for i in items], [i.choices for i in items], device)
-    logs = supervised_logits(model, batch).log_softmax(-1)
-    tokens = logs.gather(1, batch.targets[:, None])[:, 0].double().cpu().numpy()
+    losses = cross_entropy(supervised_logits(model, batch), batch.targets, reduction="none")
+    tokens = -losses.double().cpu().numpy()
     reduce = np.mean if mean else np.sum
     sizes = [len(choice) for item in items for choice in item.choices]
     parts = iter(np.split(tokens, np.cumsum(sizes)[:-1]))

@@ -23,6 +23,8 @@ SIZE = 7
 
 
 class Bigram(nn.Module):
+    config = SimpleNamespace(model_type="bigram")
+
     def __init__(self) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(SIZE, SIZE))

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedbench.forward.asked import follows, hidden_states
+
 _PADDING = 0  #: any token id would do: nothing real ever attends to padding
 
 
@@ -70,18 +72,34 @@ def collate_branches(
 def supervised_logits(model: Any, batch: Batch) -> Tensor:
     """Logits in fp32 at the batch's supervised positions, shape (supervised, vocabulary).
 
-    The head runs only on columns that some sequence needs (``logits_to_keep`` of transformers).
+    Where several targets are asked of one position, its logits are computed once.
     """
-    kept, where = batch.columns.unique(return_inverse=True)
-    extra: dict[str, Tensor] = {}
-    if batch.visible is not None and batch.positions is not None:
-        hidden = torch.finfo(model.dtype).min
-        mask = torch.zeros_like(batch.visible, dtype=model.dtype)
-        extra["attention_mask"] = mask.masked_fill_(~batch.visible, hidden)[:, None]
-        extra["position_ids"] = batch.positions
-    output = model(input_ids=batch.input_ids, logits_to_keep=kept, use_cache=False, **extra)
-    logits: Tensor = output.logits[batch.rows, where]
+    width = batch.input_ids.shape[1]
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    mask = _additive(batch.visible, causal.dtype)
+    if follows(causal.config, width):
+        asked, where = (batch.rows * width + batch.columns).unique(return_inverse=True)
+        hidden = hidden_states(causal.model, batch.input_ids, mask, batch.positions, asked)
+        logits: Tensor = causal.lm_head(hidden)[where]
+    else:
+        kept, where = batch.columns.unique(return_inverse=True)
+        output = causal(
+            input_ids=batch.input_ids,
+            attention_mask=mask,
+            position_ids=batch.positions,
+            logits_to_keep=kept,
+            use_cache=False,
+        )
+        logits = output.logits[batch.rows, where]
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def _additive(visible: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """What to add to attention scores so that only what is visible counts."""
+    if visible is None:
+        return None
+    mask = torch.zeros_like(visible, dtype=dtype)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
 
 
 def pad(sequences: Sequence[Sequence[int]], device: str) -> Tensor:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
+from fedbench.config import RunConfig
 from fedbench.forward import collate, collate_branches, supervised_logits
+from fedbench.forward.asked import follows
+from fedbench.models.attached import attached
+from fedbench.models.tensors import load_tensors, trained_tensors
+from fedbench.resolving import resolve
 
 ARCHITECTURES = ["llama", "qwen2", "mistral", "gemma"]
 
@@ -124,3 +132,36 @@ def test_logits_of_a_narrow_model_come_out_wide(backbones):
         logits = supervised_logits(model, batch)
         assert logits.dtype == torch.float32
         assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize("method", ["lora", "ia3", "full"])
+def test_gradients_are_those_of_the_plain_path(backbones, monkeypatch, name, method):
+    config = resolve(RunConfig(task="toy", backbone=str(backbones(name)), method=method))
+    batch = collate(TOKENS, STARTS, "cpu")
+
+    def loss_and_gradients(model):
+        model.zero_grad()
+        loss = cross_entropy(supervised_logits(model, batch), batch.targets)
+        loss.backward()
+        trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        return loss.item(), {n: p.grad.clone() for n, p in trained.items()}
+
+    torch.manual_seed(0)
+    with attached(config) as model:
+        drawn = {n: t + 0.1 * torch.randn_like(t) for n, t in trained_tensors(model).items()}
+        load_tensors(model, drawn)
+        loss, gradients = loss_and_gradients(model)
+        monkeypatch.setattr("fedbench.forward.follows", lambda *_: False)
+        expected, plain = loss_and_gradients(model)
+    assert abs(loss - expected) <= 1e-6 * abs(expected)
+    for tensor in plain:
+        difference = (gradients[tensor] - plain[tensor]).norm() / plain[tensor].norm()
+        assert difference <= 1e-5, tensor
+
+
+def test_a_window_shorter_than_the_batch_takes_the_plain_path():
+    windowed = SimpleNamespace(model_type="mistral", sliding_window=8)
+    assert follows(windowed, 8)
+    assert not follows(windowed, 9)
+    assert not follows(SimpleNamespace(model_type="gemma"), 4)
