@@ -158,15 +158,22 @@ def _advance(bar: Any, value: float) -> None:
     bar.update(value - bar.n)
 
 
+_LISTED = "{:16}  {:18} {:15} {:6} {:12} {:14} {:>4}  {:>8}  {}"
+
+
 def _list(known: argparse.Namespace, extra: Sequence[str]) -> None:
-    for run in store.finished():
-        config = run.config
-        kept = "recorded" if run.recorded else ""
-        print(
-            f"{run.id}  {config.task:18} {config.backbone:15} {config.method:6} "
-            f"{config.setting:12} {config.partition.label:14} seed {config.seed}  "
-            f"{run.metrics['accuracy']:.3f} {kept}"
-        )
+    columns = ("run", "task", "backbone", "method", "setting", "partition", "seed", "accuracy", "")
+    runs = list(store.finished())
+    if not runs:
+        hint = "start with python -m fedbench run --task lookalike_fpb."
+        print(f"No run is finished yet: {hint}", file=sys.stderr)
+        return
+    print(_LISTED.format(*columns).rstrip())
+    for run in runs:
+        config, kept = run.config, "recorded" if run.recorded else ""
+        about = (run.id, config.task, config.backbone, config.method, config.setting)
+        score = f"{run.metrics['accuracy']:.3f}"
+        print(_LISTED.format(*about, config.partition.label, config.seed, score, kept).rstrip())
 
 
 def _show(known: argparse.Namespace, extra: Sequence[str]) -> None:

@@ -200,7 +200,7 @@ def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str) -> Any:
     _name_topics(ax, [str(topic) for topic in table.columns])
     if len(table.columns) <= _COUNTED_TOPICS:
         _write_counts(ax, table.to_numpy(), shares.to_numpy())
-    ax.set_title(f"{textwrap.fill(_titled(part), 26)}\n{partition}", fontsize=7.5)
+    ax.set_title(f"{textwrap.fill(_titled(part), 22)}\n{partition}", fontsize=7.5)
     ax.tick_params(length=0)
     return image
 

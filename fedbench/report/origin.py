@@ -88,7 +88,7 @@ def remarks(runs: Sequence[Run]) -> list[str]:
         *_subsets(runs),
         *_cut(runs),
         *_too_small(runs),
-        *_computes(runs),
+        *(f"{words}." for words in _computes(runs)),
         *_shuffled(runs),
         *_recorded(runs),
     ]
@@ -103,8 +103,7 @@ def face(runs: Sequence[Run]) -> str:
     for split, words in _SPLITS.items():
         sizes = sorted({run.metrics[f"n_{split}"] for run in runs if _is_subset(run, split)})
         parts += [f"{words} sets limited to {_listed(sizes)} examples"] if sizes else []
-    computes = {run.config.compute for run in runs}
-    parts += [words for name, words in COMPUTES.items() if name in computes]
+    parts += _computes(runs)
     parts += sorted({reason for run in runs if (reason := why_moved(run))})
     return "; ".join(parts)
 
@@ -200,7 +199,7 @@ def _said_of_sites(title: str, partition: str, missed: Sequence[tuple[int, str, 
 
 def _computes(runs: Sequence[Run]) -> list[str]:
     pairs = sorted({(run.config.method, run.config.compute) for run in runs})
-    return [f"{method}: {COMPUTES[name]}." for method, name in pairs if name in COMPUTES]
+    return [f"{method}: {COMPUTES[name]}" for method, name in pairs if name in COMPUTES]
 
 
 def _shuffled(runs: Sequence[Run]) -> list[str]:
