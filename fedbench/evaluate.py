@@ -17,7 +17,8 @@ from fedbench.tasks.task import Example
 from fedbench.tokens import Tokenised
 
 #: Tokens of one forward pass, padding included: bounds memory whatever the length of prompts.
-_TOKENS_PER_BATCH = 4096
+#: On a CPU so few that activations stay in its cache: 1024 scored 1.4 times as fast as 4096.
+_TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}
 _GENERATED_TOGETHER = 64
 
 
@@ -33,7 +34,7 @@ def score(model: nn.Module, items: Sequence[Tokenised], device: str, *, mean: bo
     distinct = sorted(set(items), key=lambda item: (_length(item), item.prompt, item.choices))
     found: dict[Tokenised, NDArray[np.float64]] = {}
     with merged(model):
-        for batch in _by_tokens(distinct):
+        for batch in _by_tokens(distinct, _TOKENS_PER_BATCH[device]):
             found.update(zip(batch, _batch_scores(model, batch, device, mean), strict=True))
     return [found[item] for item in items]
 
@@ -57,11 +58,11 @@ def _length(item: Tokenised) -> int:
     return len(item.prompt) + sum(len(choice) - 1 for choice in item.choices)
 
 
-def _by_tokens(items: Sequence[Tokenised]) -> Iterator[list[Tokenised]]:
+def _by_tokens(items: Sequence[Tokenised], budget: int) -> Iterator[list[Tokenised]]:
     """Cut ``items``, sorted by length, so that no batch exceeds the token budget."""
     batch: list[Tokenised] = []
     for item in items:
-        if batch and (len(batch) + 1) * _length(item) > _TOKENS_PER_BATCH:
+        if batch and (len(batch) + 1) * _length(item) > budget:
             yield batch
             batch = []
         batch.append(item)

@@ -45,7 +45,7 @@ def naive(model, item, mean):
 @pytest.mark.parametrize("mean", [True, False])
 @pytest.mark.parametrize("budget", [1, 12, 4096])
 def test_scores_are_those_of_one_forward_per_choice(model, mean, budget, monkeypatch):
-    monkeypatch.setattr(evaluate, "_TOKENS_PER_BATCH", budget)
+    monkeypatch.setitem(evaluate._TOKENS_PER_BATCH, "cpu", budget)
     found = score(model, ITEMS, "cpu", mean=mean)
     for row, item in zip(found, ITEMS, strict=True):
         np.testing.assert_allclose(row, naive(model, item, mean), rtol=1e-9)
@@ -73,10 +73,9 @@ def test_the_same_item_is_read_once(model, monkeypatch):
     assert len(rows) == len(set(ITEMS)) == 4
 
 
-def test_no_batch_exceeds_the_token_budget(monkeypatch):
-    monkeypatch.setattr(evaluate, "_TOKENS_PER_BATCH", 20)
+def test_no_batch_exceeds_the_token_budget():
     items = [Tokenised((1,) * n, ((2,), (3,))) for n in (1, 2, 3, 8, 9, 30)]
-    batches = list(evaluate._by_tokens(items))
+    batches = list(evaluate._by_tokens(items, 20))
     assert [item for batch in batches for item in batch] == items
     for batch in batches:
         assert len(batch) == 1 or len(batch) * len(batch[-1].prompt) <= 20
