@@ -127,7 +127,8 @@ def _titled(part: pd.DataFrame) -> str:
 
 
 def _short(backbone: str) -> str:
-    return backbone.rstrip("/").rsplit("/", 1)[-1].removeprefix("fedbench-")
+    name = backbone.partition("@")[0].rstrip("/").rsplit("/", 1)[-1]
+    return name.removeprefix("fedbench-")
 
 
 def _draw_score(ax: Axes, row: dict[Any, Any], height: int) -> None:

@@ -312,7 +312,7 @@ def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
     first = first or next(iter(by_setting.values()))
     return {
         "task": titled(first["task_title"], first["synthetic"] is True),
-        "backbone": first["backbone"],
+        "backbone": first["backbone"].partition("@")[0],
         "method": first["method"],
         "partition": partition,
         **{setting: _wide_cell(by_setting.get(setting)) for setting in SETTINGS},
