@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -143,11 +144,20 @@ _done: Any = None  #: in a worker: the grid's shared count of finished runs
 def _start_worker(done: Any) -> None:
     global _done
     _done = done
+    threading.Thread(target=_end_with_the_grid, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
     # Ctrl-C reaches the whole terminal: the grid itself decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_with_the_grid() -> None:
+    """A killed grid cannot stop its workers: they see its end themselves, and lose nothing."""
+    grid = multiprocessing.parent_process()
+    assert grid is not None
+    grid.join()
+    os._exit(1)
 
 
 def _one(config: RunConfig) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -77,3 +79,20 @@ def test_a_failing_run_is_told_and_the_others_are_done(configs):
     with pytest.raises(FedbenchError, match=r"1 of 3 runs could not be done.*minimum = 1000"):
         grid.ensure_runs([bad, *good], progress=False)
     assert [store.exists(config.id) for config in [bad, *good]] == [False, True, True]
+
+
+@pytest.mark.timeout(300)
+def test_a_grid_killed_from_outside_leaves_no_workers_behind(tmp_path):
+    environment = os.environ | {"FEDBENCH_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "fedbench", "grid", "--profile", "tiny"]
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    workers = []
+    while not workers:
+        workers = children(process.pid)
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 60
+    while any(os.path.exists(f"/proc/{worker}") for worker in workers):
+        assert time.monotonic() < deadline, "workers outlive their grid"
+        time.sleep(0.1)
