@@ -150,16 +150,26 @@ def measure_runs(configs: Sequence[RunConfig], meter: Meter) -> Iterator[Measure
                 "wall_seconds": time.perf_counter() - started,
                 "peak_memory_bytes": peak_bytes(config.device),
                 "tokens": done.metrics["tokens"],
-                "items": len(done.items),
+                "items": len(done.items) + sum(record["n_validation"] for record in done.rounds),
                 "bytes_down": done.metrics["bytes_down"],
                 "bytes_up": done.metrics["bytes_up"],
                 "adapter_bytes": done.metrics["adapter_bytes"],
                 "accuracy": done.metrics["accuracy"],
-                "validation": [record["validation_accuracy"] for record in done.rounds],
+                "validation": _curve(done.rounds),
                 "grid_g_per_kwh": factor,
                 "grid_source": source,
                 **ledger.report(),
             }
+
+
+def _curve(rounds: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Validation accuracy after each round, over the items of all federations."""
+    curve = []
+    for number in sorted({record["round"] for record in rounds}):
+        same = [r for r in rounds if r["round"] == number and r["n_validation"]]
+        right = sum(r["validation_accuracy"] * r["n_validation"] for r in same)
+        curve.append(right / sum(r["n_validation"] for r in same))
+    return curve
 
 
 def idle_watts(meter: Meter, seconds: float = _IDLE_SECONDS) -> float | str:
@@ -183,8 +193,3 @@ def _home_at(folder: str) -> Iterator[None]:
             del os.environ["FEDBENCH_HOME"]
         else:
             os.environ["FEDBENCH_HOME"] = before
-
-
-def by_phase(measurement: Mapping[str, Any]) -> dict[str, float]:
-    """Joules of every phase, all components together."""
-    return {name: sum(parts.values()) for name, parts in measurement["joules"].items()}
