@@ -85,6 +85,7 @@ def _train(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
         "steps": report.steps,
         "examples": report.examples,
         "tokens": report.tokens,
+        "flops": report.flops,
         "loss": report.loss,
     }
     return encode(reply, contribution.tensors, config.codec)

@@ -37,7 +37,7 @@ COLUMNS = (
 
 
 def _joules(one: Measurement, phases: Sequence[str], components: Sequence[str]) -> float:
-    return sum(one["joules"].get(p, {}).get(c, 0.0) for p in phases for c in components)
+    return float(sum(one["joules"].get(p, {}).get(c, 0.0) for p in phases for c in components))
 
 
 def _to_target(one: Measurement, target: float) -> float:
