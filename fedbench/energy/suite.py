@@ -28,7 +28,7 @@ from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, read_json, write_json
 from fedbench.freshness import ROOT
 from fedbench.hashing import sha256_json, short
-from fedbench.paths import home
+from fedbench.paths import CHECKOUT, home
 from fedbench.phases import observed
 from fedbench.profiles import EnergySpec
 from fedbench.provenance import fingerprint, provenance
@@ -63,6 +63,21 @@ def measure(profile: str) -> dict[str, Any]:
                 kept += [one | {"method": method, "repeat": repeat} for one in found]
                 write_json(path, _record(profile, spec, kept))
     return dict(read_json(path))
+
+
+def found(profile: str) -> dict[str, Any] | None:
+    """What has been measured of the profile's suite: here, else as the repository keeps it."""
+    if profiles.read_spec(profile).energy is None:
+        return None
+    for path in (where(profile), recorded(profile)):
+        if path.exists():
+            return dict(read_json(path))
+    return None
+
+
+def recorded(profile: str) -> Path:
+    """Where the repository keeps the profile's measurements."""
+    return CHECKOUT / "data" / "recorded" / profiles.short_name(profile) / "energy.json"
 
 
 def where(profile: str) -> Path:

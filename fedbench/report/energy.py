@@ -16,6 +16,8 @@ from fedbench.energy.meters import MEASURED
 from fedbench.files import write_bytes, write_json
 from fedbench.phases import PHASES
 from fedbench.report import stats, style
+from fedbench.report.figures import nothing, write_picture
+from fedbench.report.tables import NOT_RUN
 from fedbench.report.writing import latex, markdown, numbers
 
 if TYPE_CHECKING:
@@ -80,7 +82,7 @@ def _quantities(target: float) -> dict[tuple[str, str], Callable[[Measurement], 
     }
 
 
-def energy_table(record: Mapping[str, Any]) -> pd.DataFrame:
+def energy_table(record: Mapping[str, Any] | None) -> pd.DataFrame:
     """One row per method, setting and quantity: mean over repeats with a 95 % t interval.
 
     ``obtained`` says of every row whether it was measured, counted or estimated; ``reached`` how
@@ -88,6 +90,8 @@ def energy_table(record: Mapping[str, Any]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    if record is None:
+        return pd.DataFrame(columns=list(COLUMNS))
     rows = []
     for same in _groups(record["measurements"]):
         for (quantity, unit), follows in _quantities(record["spec"]["target"]).items():
@@ -189,15 +193,18 @@ def energy_caption(record: Mapping[str, Any]) -> str:
 
 
 def write_energy_table(
-    frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any]
+    frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any] | None
 ) -> str:
     """Write the frame as CSV and its wide form as Markdown and LaTeX; return the Markdown."""
-    caption, shown = energy_caption(record), energy_wide(frame)
+    caption = energy_caption(record) if record else f"Energy: {NOT_RUN}."
+    shown = energy_wide(frame)
     page = f"{caption}\n\n{markdown(shown)}"
     write_bytes(folder / f"{name}.csv", numbers(frame))
     write_bytes(folder / f"{name}.md", page.encode())
     write_bytes(folder / f"{name}.tex", latex(shown, name, caption).encode())
-    write_json(folder / f"{name}.json", _origin(record, caption))
+    write_json(
+        folder / f"{name}.json", _origin(record, caption) if record else {"caption": caption}
+    )
     return page
 
 
@@ -211,6 +218,41 @@ def _origin(record: Mapping[str, Any], caption: str) -> dict[str, Any]:
     }
 
 
+def save_energy_figure(
+    figure: Figure, frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any] | None
+) -> Path:
+    """Write the figure with its numbers and its origin; return the PNG's path."""
+    said = face(record) if record else NOT_RUN
+    write_picture(figure, name, folder, said)
+    write_bytes(folder / f"{name}.csv", numbers(frame))
+    write_json(folder / f"{name}.json", _origin(record, said) if record else {"caption": said})
+    return folder / f"{name}.png"
+
+
+def face(record: Mapping[str, Any]) -> str:
+    """What the figure says on its face."""
+    one, spec = record["measurements"][0], record["spec"]
+    parts = ["synthetic look-alike task"] if spec["task"].startswith("lookalike") else []
+    parts += [f"{name}: {one['how'][name]}" for name in _COUNTED if name in one["how"]]
+    return "; ".join([*parts, f"{spec['repeats']} repeats"])
+
+
+def say_energy(frame: pd.DataFrame) -> str:
+    """What the suite allows to be said about each method against LoRA, and what it does not."""
+    if frame.empty:
+        return "Energy was not measured: nothing can be said about it."
+    chosen = frame[(frame["setting"] == "federated") & (frame["unit"] == "J per token")]
+    rows = {
+        row["method"]: row for row in chosen.to_dict("records") if row["quantity"] == "training"
+    }
+    said = []
+    for method, row in rows.items():
+        ratio = row["mean"] / rows["lora"]["mean"] if "lora" in rows else float("nan")
+        known = "estimated, so it decides nothing" if is_estimated(row["obtained"]) else "measured"
+        said.append(f"- {method}: {ratio:.2f} x LoRA's energy per training token ({known}).")
+    return "\n".join(said)
+
+
 _PANELS = (
     ("training", "J per token"),
     ("inference", "J per 1,000 items"),
@@ -221,6 +263,8 @@ _PANELS = (
 
 def energy_figure(frame: pd.DataFrame) -> Figure:
     """Bars per method and setting; what is estimated is hatched and called so."""
+    if frame.empty:
+        return nothing()
     lines = list(dict.fromkeys(zip(frame["method"], frame["setting"], strict=True)))
     with style.look():
         figure = style.blank(0.5 + len(_PANELS) * (0.45 + 0.16 * len(lines)))

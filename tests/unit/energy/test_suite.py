@@ -19,6 +19,19 @@ def fake(configs, country):
 
 
 @pytest.fixture
+def mine(tmp_path):
+    """Path of a profile with a suite of two repeats of one method."""
+    text = (profiles._FOLDER / "tiny.yml").read_text()
+    suite_of = (
+        "energy: {task: lookalike_fpb, backbone: fedbench-llama, methods: [lora], repeats: 2,"
+        " country: DEU, target: 0.4}\n"
+    )
+    path = tmp_path / "mine.yml"
+    path.write_text(text + suite_of)
+    return str(path)
+
+
+@pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -36,7 +49,7 @@ def test_every_method_gets_the_trained_settings_on_the_same_examples(home):
     assert {c.compute for c in planned["qlora"]} == {"nf4"}
 
 
-def test_finished_repeats_stay_and_the_rest_is_measured(home, monkeypatch):
+def test_finished_repeats_stay_and_the_rest_is_measured(home, mine, monkeypatch):
     done = []
 
     def fail_at_second(configs, country):
@@ -47,28 +60,28 @@ def test_finished_repeats_stay_and_the_rest_is_measured(home, monkeypatch):
 
     monkeypatch.setattr(suite, "_in_own_process", fail_at_second)
     with pytest.raises(FedbenchError, match="out of memory"):
-        suite.measure("tiny")
-    assert len(read_json(suite.where("tiny"))["measurements"]) == 3
+        suite.measure(mine)
+    assert len(read_json(suite.where(mine))["measurements"]) == 3
     monkeypatch.setattr(suite, "_in_own_process", fake)
-    assert len(suite.measure("tiny")["measurements"]) == 6
+    assert len(suite.measure(mine)["measurements"]) == 6
 
 
-def test_a_second_call_measures_nothing(home, monkeypatch):
+def test_a_second_call_measures_nothing(home, mine, monkeypatch):
     monkeypatch.setattr(suite, "_in_own_process", fake)
-    first = suite.measure("tiny")
+    first = suite.measure(mine)
     monkeypatch.setattr(suite, "_in_own_process", None)
-    assert suite.measure("tiny") == first
+    assert suite.measure(mine) == first
 
 
-def test_other_code_measures_anew(home, monkeypatch):
+def test_other_code_measures_anew(home, mine, monkeypatch):
     monkeypatch.setattr(suite, "_in_own_process", fake)
-    suite.measure("tiny")
+    suite.measure(mine)
     monkeypatch.setattr(suite, "fingerprint", lambda root: "other")
     calls = []
     monkeypatch.setattr(
         suite, "_in_own_process", lambda *given: calls.append(given) or fake(*given)
     )
-    suite.measure("tiny")
+    suite.measure(mine)
     assert len(calls) == 2
 
 
