@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, command, text in (
         ("figures", _figures, "do a profile's missing runs, then its notebooks"),
         ("grid", _grid, "do a profile's missing runs"),
+        ("energy", _energy, "measure a profile's energy suite, with the machine to itself"),
         ("tune", _tune, "search a profile's learning rates and passes"),
         ("record", _record, "keep a profile's finished runs under data/recorded"),
         ("controls", _controls, "check the look-alikes on generator seeds never tuned on"),
@@ -208,6 +209,13 @@ def _grid(known: argparse.Namespace, extra: Sequence[str]) -> None:
     from fedbench.grid import ensure
 
     print(f"{len(ensure(known.profile))} runs are there.")
+
+
+def _energy(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.energy.suite import measure, where
+
+    found = measure(known.profile)["measurements"]
+    print(f"{len(found)} measurements are in {where(known.profile)}.")
 
 
 def _tune(known: argparse.Namespace, extra: Sequence[str]) -> None:

@@ -17,6 +17,7 @@ from fedbench.config import RunConfig
 from fedbench.engines import Engine, Failure
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
+from fedbench.phases import phase
 from fedbench.round_log import training_record, validation_record
 from fedbench.rules import RULES
 from fedbench.rules.rule import Contribution, Reduced, State
@@ -66,10 +67,11 @@ def federate(
         record = training_record(
             round_, messages, {site: path.read_bytes() for site, path in replies.items()}
         )
-        if rule.reduce == "sum":
-            state = rule.server(state, weighted_sum(_contributions(replies)))
-        else:
-            state = rule.server(state, _contributions(replies))
+        with phase("aggregate"):
+            if rule.reduce == "sum":
+                state = rule.server(state, weighted_sum(_contributions(replies)))
+            else:
+                state = rule.server(state, _contributions(replies))
         asked = {
             site: message_payload({"kind": "validate"}, rule.broadcast(state, site), config.codec)
             for site in sites

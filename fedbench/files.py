@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +60,38 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def machine_shared() -> Iterator[None]:
+    """Compute beside others inside the block; waits while somebody has the machine alone."""
+    with _machine(fcntl.LOCK_SH):
+        yield
+
+
+@contextmanager
+def machine_alone() -> Iterator[None]:
+    """Have the machine to oneself, as far as fedbench goes, inside the block.
+
+    Raises:
+        FedbenchError: other runs of this user are under way.
+    """
+    try:
+        with _machine(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+    except BlockingIOError:
+        raise FedbenchError(
+            "Other runs are under way on this machine, and a meter would count them too: "
+            "wait for them, then start again."
+        ) from None
+
+
+@contextmanager
+def _machine(kind: int) -> Iterator[None]:
+    path = Path(tempfile.gettempdir()) / f"fedbench-{os.getuid()}.lock"
+    with path.open("a", encoding="ascii") as handle:
+        fcntl.flock(handle, kind)
+        yield
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from fedbench import profiles, store
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
-from fedbench.files import write_bytes
+from fedbench.files import machine_shared, write_bytes
 from fedbench.freshness import moved
 
 _ATTEMPTS = 3  #: a worker killed from outside, say for memory, takes its neighbours' runs along
@@ -51,7 +51,10 @@ def ensure_runs(
     for reason in sorted({reason for reason in stale.values() if reason}):
         print(f"Some runs are done again because {reason}.")
     missing = [config for config in configs if stale[config] is not None]
-    failures = _work(missing, progress) if missing else {}
+    failures: dict[RunConfig, str] = {}
+    if missing:
+        with machine_shared():
+            failures = _work(missing, progress)
     if failures and not missing_ok:
         first = next(iter(failures.values()))
         raise FedbenchError(

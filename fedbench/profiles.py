@@ -55,6 +55,18 @@ class TuningSpec(_Frozen):
     common: Mapping[str, Any] = {}
 
 
+class EnergySpec(_Frozen):
+    """The energy suite: one task, every method in the trained settings, fixed tokens, repeated."""
+
+    task: str
+    backbone: str
+    methods: tuple[str, ...]
+    repeats: int = 3
+    country: str  #: three-letter ISO code: decides the CO2 factor of the grid, nothing else
+    target: float  #: validation accuracy to which training energy is told
+    common: Mapping[str, Any] = {}
+
+
 class ProfileSpec(_Frozen):
     """A profile as its file holds it."""
 
@@ -64,6 +76,7 @@ class ProfileSpec(_Frozen):
     common: Mapping[str, Any] = {}
     grid: tuple[GridSpec, ...]
     tuning: TuningSpec | None = None
+    energy: EnergySpec | None = None
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,16 @@ LIBRARIES = (
 #: Modules that keep, name and explain results but have no part in them.
 _BESIDE = frozenset(
     f"fedbench.{name}"
-    for name in ("store", "files", "paths", "errors", "provenance", "freshness", "resolving")
+    for name in (
+        "store",
+        "files",
+        "paths",
+        "errors",
+        "provenance",
+        "freshness",
+        "resolving",
+        "phases",
+    )
 ) | {"fedbench"}
 
 

@@ -20,6 +20,7 @@ def training_record(
         "steps": steps,
         "examples": sum(header["examples"] for header in headers),
         "tokens": sum(header["tokens"] for header in headers),
+        "flops": sum(header["flops"] for header in headers),
         "train_loss": sum(header["loss"] * header["steps"] for header in headers) / max(steps, 1),
         "bytes_down": sum(map(len, messages.values())),
         "bytes_up": sum(map(len, replies.values())),

@@ -22,6 +22,7 @@ from fedbench.hashing import sha256_json, short
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, locate
 from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
+from fedbench.phases import phase
 from fedbench.prepare import FEDERATIONS, Prepared, holdings, prepare, site_contexts
 from fedbench.provenance import fingerprint, provenance
 from fedbench.resolving import check_sources, resolve
@@ -75,8 +76,9 @@ def _tell_why(config: RunConfig) -> None:
 
 def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
     started = time.time()
-    prepared = prepare(config)
-    sizes = backbone_sizes(config)
+    with phase("load"):
+        prepared = prepare(config)
+        sizes = backbone_sizes(config)
     with single_thread(), attached(config) as model:
         initial = trained_tensors(model)
         sizes |= {"adapter_bytes": count_bytes(initial), "trainable_parameters": count(initial)}
@@ -84,7 +86,8 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
             prepared, model, initial, _work_folder(directory, prepared), progress
         )
         adapters = {name: result.adapter for name, result in results.items()}
-        items = score_adapters(prepared, model, adapters or {"global": initial})
+        with phase("evaluate"):
+            items = score_adapters(prepared, model, adapters or {"global": initial})
     for name, tensors in adapters.items():
         write_bytes(directory / "adapters" / f"{name}.safetensors", save_safetensors(tensors))
     write_json(directory / "partition.json", prepared.partition.to_json())

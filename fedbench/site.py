@@ -17,6 +17,7 @@ from fedbench.config import RunConfig
 from fedbench.evaluate import gold_loss, predict, score
 from fedbench.files import write_bytes
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
+from fedbench.phases import phase
 from fedbench.rules import RULES
 from fedbench.rules.rule import Message, State
 from fedbench.seeding import seeded
@@ -65,7 +66,7 @@ def _train(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
     chosen = examples_of_turn(len(context.training), quota, header["turn"], *key)
     lengths = [len(answered.tokens) for answered in context.training]
     batches = batches_of_turn(lengths, chosen, config.batch_size, *key, header["turn"])
-    with seeded(seed_of("dropout", config.seed, header["round"], context.site)):
+    with phase("train"), seeded(seed_of("dropout", config.seed, header["round"], context.site)):
         report = train(
             context.model,
             [[context.training[i] for i in batch] for batch in batches],
@@ -84,6 +85,7 @@ def _train(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
         "steps": report.steps,
         "examples": report.examples,
         "tokens": report.tokens,
+        "flops": report.flops,
         "loss": report.loss,
     }
     return encode(reply, contribution.tensors, config.codec)
@@ -92,7 +94,8 @@ def _train(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
 def _validate(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
     """Score the broadcast adapter on the site's own validation items; reply with sums only."""
     load_tensors(context.model, _message(tensors).adapter)
-    scores = score(context.model, context.validation, context.config.device, mean=context.mean)
+    with phase("evaluate"):
+        scores = score(context.model, context.validation, context.config.device, mean=context.mean)
     gold = list(context.validation_gold)
     reply = {
         "kind": "score",

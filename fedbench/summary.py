@@ -66,7 +66,10 @@ def summary(
 ) -> dict[str, Any]:
     """Everything about a run that tables show: what was measured, on what, with how much work."""
     task, sizes = prepared.task, Counter(example.split for example in prepared.examples)
-    work = ("steps", "examples", "tokens", "bytes_down", "bytes_up", "bytes_validation")
+    work = (
+        *("steps", "examples", "tokens", "flops"),
+        *("bytes_down", "bytes_up", "bytes_validation"),
+    )
     return {
         "task_title": task.title,
         "domain": task.domain,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedbench.config import RunConfig
-from fedbench.forward import Batch, collate, supervised_logits
+from fedbench.forward import Batch, collate, flop_counter, supervised_logits
 from fedbench.streams import generator
 from fedbench.tokens import Answered
 
@@ -42,6 +42,7 @@ class TrainReport:
     steps: int
     examples: int  #: examples processed, repeats counted
     tokens: int  #: tokens processed, prompts included, padding not
+    flops: int  #: floating point operations of all forward and backward passes
     loss: float  #: mean over steps of the answer-token cross entropy, in nats; 0 without steps
 
 
@@ -115,7 +116,7 @@ def train(
     }
     optimizer = torch.optim.AdamW(named.values(), lr=0.0, weight_decay=config.weight_decay)
     before, after = progress
-    losses = []
+    losses, flops, count_flops = [], 0, flop_counter(model)
     model.train()
     for step, sequences in enumerate(batches):
         # In the middle of its share of progress: at its end, the last step's rate would be zero.
@@ -124,12 +125,13 @@ def train(
             group["lr"] = learning_rate(config, before + share * (after - before))
         batch = collate([s.tokens for s in sequences], [s.start for s in sequences], config.device)
         losses.append(gradient(model, batch))
+        flops += count_flops(batch)
         _apply(named, objective)
         nn.utils.clip_grad_norm_(named.values(), config.gradient_clip)
         optimizer.step()
         model.zero_grad(set_to_none=True)
     model.eval()
-    return _report(batches, losses)
+    return _report(batches, losses, flops)
 
 
 def _apply(named: Mapping[str, nn.Parameter], objective: LocalObjective) -> None:
@@ -141,11 +143,14 @@ def _apply(named: Mapping[str, nn.Parameter], objective: LocalObjective) -> None
                 parameter.grad += objective.correction[name]
 
 
-def _report(batches: Iterable[Sequence[Answered]], losses: Sequence[float]) -> TrainReport:
+def _report(
+    batches: Iterable[Sequence[Answered]], losses: Sequence[float], flops: int
+) -> TrainReport:
     sequences = [sequence for batch in batches for sequence in batch]
     return TrainReport(
         steps=len(losses),
         examples=len(sequences),
         tokens=sum(len(sequence.tokens) - 1 for sequence in sequences),
+        flops=flops,
         loss=float(np.mean(losses)) if losses else 0.0,
     )

@@ -23,7 +23,9 @@ SIZE = 7
 
 
 class Bigram(nn.Module):
-    config = SimpleNamespace(model_type="bigram")
+    config = SimpleNamespace(
+        model_type="bigram", num_hidden_layers=0, num_attention_heads=1, head_dim=1
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -33,6 +35,9 @@ class Bigram(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         return self.table.dtype
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self
 
     def forward(
         self, input_ids: Tensor, logits_to_keep: Tensor, use_cache: bool = False, **ignored: Any

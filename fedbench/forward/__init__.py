@@ -1,72 +1,17 @@
-"""Logits where they are needed: the one door between token ids and a model.
-
-Batches are padded on the right. A causal model never looks right, so its real positions come
-out the same with no attention mask at all, which keeps attention on its fastest path.
-"""
+"""Logits where they are needed: the one door between token ids and a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fedbench.forward.asked import follows, hidden_states
+from fedbench.forward.batch import Batch, collate, collate_branches
+from fedbench.forward.flops import flop_counter
 
-_PADDING = 0  #: any token id would do: nothing real ever attends to padding
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Token ids and the positions whose next token is asked for.
-
-    ``rows[i], columns[i]`` is the position that predicts the token ``targets[i]``.
-    """
-
-    input_ids: Tensor  #: (sequences, tokens), padded on the right
-    rows: Tensor  #: (supervised,)
-    columns: Tensor  #: (supervised,)
-    targets: Tensor  #: (supervised,)
-    visible: Tensor | None = None  #: (sequences, tokens, tokens), None for plain causal
-    positions: Tensor | None = None  #: (sequences, tokens), None for 0, 1, 2, ...
-
-
-def collate(tokens: Sequence[Sequence[int]], starts: Sequence[int], device: str) -> Batch:
-    """Make a batch that asks for ``tokens[i][starts[i]:]`` of every sequence ``i``.
-
-    The last token of a sequence is asked for, never read, so it is not part of the input.
-    """
-    asked = [
-        (row, position - 1, sequence[position])
-        for row, (sequence, start) in enumerate(zip(tokens, starts, strict=True))
-        for position in range(start, len(sequence))
-    ]
-    rows, columns, targets = torch.tensor(asked, device=device).T
-    return Batch(pad([sequence[:-1] for sequence in tokens], device), rows, columns, targets)
-
-
-def collate_branches(
-    prompts: Sequence[Sequence[int]], choices: Sequence[Sequence[Sequence[int]]], device: str
-) -> Batch:
-    """Make a batch that asks for every token of every choice, each prompt being read once.
-
-    The choices of a prompt follow it in one row; each sees the prompt and itself, at the
-    positions it would have if it stood there alone. Targets come in the order of prompts, then
-    choices, then tokens.
-    """
-    branched = [_branch(p, c) for p, c in zip(prompts, choices, strict=True)]
-    asked = [(row, *pair) for row, (_, _, _, pairs) in enumerate(branched) for pair in pairs]
-    rows, columns, targets = torch.tensor(asked, device=device).T
-    inputs = pad([ids for ids, _, _, _ in branched], device)
-    if all(len(choice) == 1 for some in choices for choice in some):
-        return Batch(inputs, rows, columns, targets)
-    positions = pad([positions for _, positions, _, _ in branched], device)
-    owners = pad([owner for _, _, owner, _ in branched], device)
-    same = owners[:, :, None] == owners[:, None, :]
-    visible = (same | (owners[:, None, :] == 0)).tril()
-    return Batch(inputs, rows, columns, targets, visible, positions)
+__all__ = ["Batch", "collate", "collate_branches", "flop_counter", "supervised_logits"]
 
 
 def supervised_logits(model: Any, batch: Batch) -> Tensor:
@@ -100,25 +45,3 @@ def _additive(visible: Tensor | None, dtype: torch.dtype) -> Tensor | None:
         return None
     mask = torch.zeros_like(visible, dtype=dtype)
     return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
-
-
-def pad(sequences: Sequence[Sequence[int]], device: str) -> Tensor:
-    """Stack sequences of ids, padded on the right to the longest."""
-    longest = max(len(sequence) for sequence in sequences)
-    rows = [[*sequence, *[_PADDING] * (longest - len(sequence))] for sequence in sequences]
-    return torch.tensor(rows, device=device)
-
-
-def _branch(
-    prompt: Sequence[int], choices: Sequence[Sequence[int]]
-) -> tuple[list[int], list[int], list[int], list[tuple[int, int]]]:
-    """Ids, positions, owners (0 the prompt, k the k-th choice) and asked (column, target) pairs."""
-    ids, positions, owners = list(prompt), list(range(len(prompt))), [0] * len(prompt)
-    asked = []
-    for number, choice in enumerate(choices, start=1):
-        columns = [len(prompt) - 1, *range(len(ids), len(ids) + len(choice) - 1)]
-        asked += list(zip(columns, choice, strict=True))
-        ids += choice[:-1]
-        positions += range(len(prompt), len(prompt) + len(choice) - 1)
-        owners += [number] * (len(choice) - 1)
-    return ids, positions, owners, asked

@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from fedbench.energy.suite import found as energy_record
 from fedbench.report.claims import FIGURE, TABLE, check_equal_passes, check_scores, check_written
+from fedbench.report.energy import (
+    energy_figure,
+    energy_table,
+    save_energy_figure,
+    say_energy,
+    write_energy_table,
+)
 from fedbench.report.figures import (
     composition_figure,
     convergence_figure,
@@ -37,19 +45,25 @@ __all__ = [
     "contrasts",
     "convergence",
     "convergence_figure",
+    "energy_figure",
+    "energy_record",
+    "energy_table",
     "folder",
     "main_figure",
     "main_results",
     "resources",
     "resources_figure",
+    "save_energy_figure",
     "save_figure",
     "say_audit",
     "say_composition",
     "say_contrasts",
     "say_convergence",
+    "say_energy",
     "say_main",
     "say_resources",
     "wide",
+    "write_energy_table",
     "write_table",
 ]
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedbench import grid, profiles
+from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT, home
 
@@ -35,6 +36,7 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
     for source in sources:
         check_parameters(source, parameters)
     failure = _run_missing(profile)
+    _measure_energy(profile)
     copies = execute_all(sources, home() / "notebooks" / short, parameters)
     if failure:
         raise failure
@@ -55,6 +57,16 @@ def _run_missing(profile: str) -> FedbenchError | None:
         print(f"{failure} The figures will say which runs are missing.")
         return failure
     return None
+
+
+def _measure_energy(profile: str) -> None:
+    """Do the profile's energy suite, unless the repository keeps it; notebooks do without it."""
+    if profiles.read_spec(profile).energy is None or suite.recorded(profile).exists():
+        return
+    try:
+        suite.measure(profile)
+    except FedbenchError as failure:
+        print(f"{failure} The figures will say that energy was not measured.")
 
 
 def find_notebooks(folder: Path) -> list[Path]:

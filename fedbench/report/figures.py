@@ -55,8 +55,20 @@ def save_figure(
         FedbenchError: the folder cannot be written.
     """
     used = behind(frame, runs)
+    write_picture(figure, name, folder, face(used))
+    write_bytes(folder / f"{name}.csv", numbers(frame))
+    write_json(folder / f"{name}.json", provenance(used, " ".join(remarks(used))))
+    return folder / f"{name}.png"
+
+
+def write_picture(figure: Figure, name: str, folder: Path, said: str) -> None:
+    """Write ``name``.png and .pdf with ``said`` on the face; the same figure gives the same bytes.
+
+    Raises:
+        FedbenchError: the folder cannot be written.
+    """
     with style.look():
-        if said := face(used):
+        if said:
             words = textwrap.fill(said, 68)
             figure.supxlabel(words, fontsize=7, color="0.35", style="italic")
         figure.draw_without_rendering()
@@ -65,9 +77,6 @@ def save_figure(
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=style.DPI, metadata=metadata)
             write_bytes(folder / f"{name}.{kind}", buffer.getvalue())
-    write_bytes(folder / f"{name}.csv", numbers(frame))
-    write_json(folder / f"{name}.json", provenance(used, " ".join(remarks(used))))
-    return folder / f"{name}.png"
 
 
 def main_figure(frame: pd.DataFrame, metric: str = ACCURACY) -> Figure:
@@ -168,7 +177,7 @@ def _legend(figure: Figure, ax: Axes) -> None:
 def composition_figure(frame: pd.DataFrame) -> Figure:
     """Who holds what: the share of each topic among a site's training examples, as a heat map."""
     if frame.empty:
-        return _nothing()
+        return nothing()
     tasks = list(frame["task"].unique())
     columns = partitions(frame)
     sites = [frame[frame["task"] == task]["site"].nunique() for task in tasks]
@@ -206,7 +215,7 @@ def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str) -> Any:
     return image
 
 
-def _nothing() -> Figure:
+def nothing() -> Figure:
     """The figure of no run at all."""
     with style.look():
         figure = style.blank(0.75)
@@ -253,7 +262,7 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
     panels are tasks by partitions, and what knows no sites is drawn in each.
     """
     if frame.empty:
-        return _nothing()
+        return nothing()
     tasks, columns = list(frame["task"].unique()), partitions(frame) or [POOLED]
     with style.look():
         figure = style.blank(0.9 + 1.45 * len(tasks))
@@ -309,7 +318,7 @@ def _name_settings(figure: Figure) -> None:
 def resources_figure(frame: pd.DataFrame) -> Figure:
     """Trainable parameters, and bytes that one site sends in one round, per backbone and method."""
     if frame.empty:
-        return _nothing()
+        return nothing()
     names = [f"{row['method']}, {_short(row['backbone'])}" for row in frame.to_dict("records")]
     panels = (
         ("trainable_parameters", "trainable parameters"),

@@ -31,7 +31,7 @@ MAIN_COLUMNS = (
     *("task", "task_title", "backbone", "method", "setting", "partition", "sites"),
     *("sites_trained", "rule"),
     *("metric", "mean", "ci_low", "ci_high", "ci_kind", "n_seeds", "n_seeds_planned"),
-    *("n_train", "n_test", "split", "scoring", "compute", "labels", "passes", "steps"),
+    *("n_train", "n_test", "split", "scoring", "compute", "labels", "passes", "steps", "flops"),
     *("chance", "majority", "blind", "p_chance", "p_majority", "p_blind"),
     *("smallest_difference", "verdict", "synthetic", "note", "runs"),
 )
@@ -143,6 +143,8 @@ def _facts(cell: Cell) -> dict[str, Any]:
         "scoring": metrics["scoring"],
         "passes": 0.0 if cell.config.setting == "base" else cell.passes,
         "steps": _mean([float(run.metrics["steps"]) for run in cell.runs]),
+        # Runs that the repository keeps from before operations were counted have none.
+        "flops": _mean([float(run.metrics.get("flops", "nan")) for run in cell.runs]),
         "synthetic": bool(metrics["synthetic"]),
         "note": metrics.get("note", ""),
         "runs": " ".join(run.id for run in cell.runs),

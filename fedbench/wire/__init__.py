@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from safetensors import SafetensorError
 
 from fedbench.errors import FedbenchError
+from fedbench.phases import phase
 from fedbench.wire.codecs import CODECS
 
 if TYPE_CHECKING:
@@ -33,11 +34,12 @@ def encode(header: Mapping[str, Any], tensors: Mapping[str, Tensor], codec: str 
     from safetensors.torch import save as save_safetensors
 
     head = json.dumps({**header, "codec": codec}, sort_keys=True).encode()
-    compressed = CODECS[codec].encode(tensors)
-    # safetensors refuses tensors that share memory, as a rule's state and its adapter may.
-    packed = save_safetensors({name: t.contiguous().clone() for name, t in compressed.items()})
-    body = len(head).to_bytes(4, "big") + head + packed
-    return _MAGIC + hashlib.sha256(body).digest() + body
+    with phase("wire"):
+        compressed = CODECS[codec].encode(tensors)
+        # safetensors refuses tensors that share memory, as a rule's state and its adapter may.
+        packed = save_safetensors({name: t.contiguous().clone() for name, t in compressed.items()})
+        body = len(head).to_bytes(4, "big") + head + packed
+        return _MAGIC + hashlib.sha256(body).digest() + body
 
 
 def decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -46,6 +48,11 @@ def decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         BadPayload: foreign, truncated, damaged, or of another version.
     """
+    with phase("wire"):
+        return _decode(payload)
+
+
+def _decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors.torch import load as load_safetensors
 
     start = len(_MAGIC) + _HASH

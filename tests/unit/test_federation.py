@@ -344,7 +344,7 @@ def test_a_reply_carries_the_update_and_counts_and_nothing_else(tmp_path):
     header, tensors = decode(handle(context, message_payload(asked, message, "fp32")))
     assert tensors.keys() == message.adapter.keys()
     assert header.keys() == {"kind", "site", "round", "weight", "steps", "examples", "tokens",
-                             "loss", "codec"}  # fmt: skip
+                             "flops", "loss", "codec"}  # fmt: skip
     assert (header["weight"], header["examples"], header["steps"]) == (3.0, 6, 3)
 
     header, tensors = decode(

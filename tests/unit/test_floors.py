@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     __main__ pretraining
     cli
     report
-    tuning
+    tuning energy
     grid
     profiles
     fedbench
@@ -39,7 +39,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     store metrics
     provenance
     config
-    files hashing paths seeding streams
+    files hashing paths phases seeding streams
     errors
     """.strip().splitlines()
 )

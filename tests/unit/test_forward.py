@@ -96,7 +96,7 @@ def test_what_stands_in_the_padding_does_not_matter(models, monkeypatch):
     model = models("llama", torch.float64)
     with torch.no_grad():
         zero = supervised_logits(model, collate(TOKENS, STARTS, "cpu"))
-        monkeypatch.setattr("fedbench.forward._PADDING", 77)
+        monkeypatch.setattr("fedbench.forward.batch._PADDING", 77)
         other = supervised_logits(model, collate(TOKENS, STARTS, "cpu"))
     assert torch.equal(zero, other)
 

@@ -10,6 +10,7 @@ from zmq import ZMQError
 from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT, home
 from fedbench.report.build import (
+    _measure_energy,
     build,
     check_parameters,
     declared_parameters,
@@ -92,7 +93,34 @@ def drawn(monkeypatch):
         return [folder / source.name for source in sources]
 
     monkeypatch.setattr("fedbench.report.build.execute_all", note)
+    monkeypatch.setattr("fedbench.report.build._measure_energy", lambda profile: None)
     return given
+
+
+@pytest.mark.parametrize(("profile", "kept", "calls"), [
+    ("tiny", False, 0), ("smoke", False, 1), ("smoke", True, 0),
+])  # fmt: skip
+def test_energy_is_measured_once_and_never_where_the_repository_keeps_it(
+    tmp_path, monkeypatch, profile, kept, calls
+):
+    called = []
+    path = tmp_path / "energy.json"
+    if kept:
+        path.write_text("{}")
+    monkeypatch.setattr("fedbench.energy.suite.recorded", lambda profile: path)
+    monkeypatch.setattr("fedbench.energy.suite.measure", called.append)
+    _measure_energy(profile)
+    assert len(called) == calls
+
+
+def test_a_suite_that_fails_leaves_the_figures_to_say_so(tmp_path, monkeypatch, capsys):
+    def fail(profile):
+        raise FedbenchError("Other runs are under way.")
+
+    monkeypatch.setattr("fedbench.energy.suite.measure", fail)
+    monkeypatch.setattr("fedbench.energy.suite.recorded", lambda profile: tmp_path / "none")
+    _measure_energy("smoke")
+    assert "not measured" in capsys.readouterr().out
 
 
 def runs_fail(monkeypatch, there):
@@ -185,10 +213,11 @@ def test_a_stored_notebook_is_thin_and_without_outputs(path):
     assert nbformat.read(path, 4).metadata["kernelspec"]["name"] == "python3"
 
 
-def test_the_four_notebooks_of_the_paper_are_there():
-    assert [path.stem for path in NOTEBOOKS][:4] == [
+def test_the_notebooks_of_the_paper_are_there():
+    assert [path.stem for path in NOTEBOOKS][:5] == [
         "01_data_and_partitions",
         "02_backbones_and_methods",
         "03_main_results",
         "04_convergence",
+        "05_energy",
     ]

@@ -1,0 +1,74 @@
+"""Floating point operations of a training step, from the shapes that are really multiplied.
+
+A product of (n, i) by (i, o) is 2 n i o operations; backwards it comes again for the gradient of
+its input where anything below is trained, and once more for that of its weight if that is trained.
+Attention is two products forwards and five backwards, as torch's own counter has it. Element-wise
+work is left out, as everywhere in the literature (arXiv:2001.08361, section 2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from fedbench.forward.asked import follows
+from fedbench.forward.batch import Batch
+
+_ATTENTION = 4 + 10  #: per head dimension and pair of positions: forwards, and backwards
+
+
+def flop_counter(model: Any) -> Callable[[Batch], int]:
+    """A function that counts one forward and backward pass over a batch, padding included."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = causal.config
+    products = _products(causal)
+    per_pair = config.num_hidden_layers * _width(config) * _ATTENTION
+
+    def count(batch: Batch) -> int:
+        sequences, tokens = batch.input_ids.shape
+        asked, late = _asked(batch), _late(config)
+        if not follows(config, tokens):
+            asked, late = sequences * len(batch.columns.unique()), ("lm_head",)
+        flops: int = sequences * tokens**2 * per_pair
+        for name, per_row in products.items():
+            rows = asked if any(part in name for part in late) else sequences * tokens
+            flops += rows * per_row
+        return flops
+
+    return count
+
+
+def _products(causal: Any) -> dict[str, int]:
+    """Operations per row of every linear layer, forwards and backwards, by the layer's name."""
+    learns_below = any(p.requires_grad for p in causal.get_input_embeddings().parameters())
+    found = {}
+    for name, layer in causal.named_modules():
+        if isinstance(layer, nn.Linear):
+            times = 1 + (learns_below or not _first(name)) + layer.weight.requires_grad
+            found[name] = 2 * layer.in_features * layer.out_features * times
+    return found
+
+
+def _asked(batch: Batch) -> int:
+    """Positions that are asked for, each once."""
+    return len((batch.rows * batch.input_ids.shape[1] + batch.columns).unique())
+
+
+def _late(config: Any) -> tuple[str, ...]:
+    """Names of what runs after the last attention."""
+    last = f"layers.{config.num_hidden_layers - 1}"
+    return "lm_head", f"{last}.self_attn.o_proj", f"{last}.mlp"
+
+
+def _first(name: str) -> bool:
+    """Whether a layer reads the embeddings themselves, below which nothing may be trained."""
+    reads = ("q_proj", "k_proj", "v_proj")
+    inner = name.removesuffix(".default")
+    return "layers.0.self_attn" in name and any(r in inner for r in reads) and "lora_B" not in name
+
+
+def _width(config: Any) -> int:
+    heads: int = config.num_attention_heads
+    return heads * int(getattr(config, "head_dim", None) or config.hidden_size // heads)

@@ -1,0 +1,294 @@
+"""What the energy suite measured, as tables and a figure that tell a measurement from an estimate.
+
+Energy is that of processor and accelerator. Memory is billed by a constant where nothing counts it:
+it would be most of the sum and say nothing of a method, so it stands in rows of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fedbench.energy.meters import MEASURED
+from fedbench.files import write_bytes, write_json
+from fedbench.phases import PHASES
+from fedbench.report import stats, style
+from fedbench.report.figures import nothing, write_picture
+from fedbench.report.tables import NOT_RUN
+from fedbench.report.writing import latex, markdown, numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Measurement = Mapping[str, Any]
+
+_COUNTED = ("cpu", "gpu")
+_JOULES_PER_KWH = 3.6e6
+ESTIMATED = "estimated"
+COUNTED = "counted"
+
+COLUMNS = (
+    *("task", "backbone", "method", "compute", "setting", "quantity", "unit", "obtained"),
+    *("mean", "ci_low", "ci_high", "ci_kind", "repeats", "reached"),
+)
+
+
+def _joules(one: Measurement, phases: Sequence[str], components: Sequence[str]) -> float:
+    return float(sum(one["joules"].get(p, {}).get(c, 0.0) for p in phases for c in components))
+
+
+def _to_target(one: Measurement, target: float) -> float:
+    """Training energy up to the first round that reaches ``target``; NaN if none does."""
+    curve = one["validation"]
+    reached = [number for number, value in enumerate(curve, start=1) if value >= target]
+    spent = _joules(one, ["train"], _COUNTED)
+    return spent * reached[0] / len(curve) if reached else float("nan")
+
+
+def _quantities(target: float) -> dict[tuple[str, str], Callable[[Measurement], float]]:
+    """Name and unit of everything reported, and how it follows from one measurement."""
+    shares: dict[tuple[str, str], Callable[[Measurement], float]] = {
+        (f"share of {name}", "of all energy"): lambda one, name=name: (  # type: ignore[misc]
+            _joules(one, [name], _COUNTED) / _joules(one, PHASES, _COUNTED)
+        )
+        for name in PHASES
+    }
+    return {
+        ("training", "J per token"): lambda one: _joules(one, ["train"], _COUNTED) / one["tokens"],
+        ("training, memory by constant", "J per token"): lambda one: (
+            _joules(one, ["train"], ["ram"]) / one["tokens"]
+        ),
+        (f"training to {100 * target:.0f} % validation accuracy", "J"): lambda one: _to_target(
+            one, target
+        ),
+        ("inference", "J per 1,000 items"): lambda one: (
+            1000 * _joules(one, ["evaluate"], _COUNTED) / one["items"]
+        ),
+        ("whole run", "g CO2e"): lambda one: (
+            _joules(one, PHASES, _COUNTED) / _JOULES_PER_KWH * one["grid_g_per_kwh"]
+        ),
+        ("whole run", "s"): lambda one: one["wall_seconds"],
+        ("peak memory", "MB"): lambda one: one["peak_memory_bytes"] / 1e6,
+        ("payloads, both directions", "kB"): lambda one: (
+            (one["bytes_down"] + one["bytes_up"]) / 1e3
+        ),
+        ("adapter", "kB"): lambda one: one["adapter_bytes"] / 1e3,
+        **shares,
+    }
+
+
+def energy_table(record: Mapping[str, Any] | None) -> pd.DataFrame:
+    """One row per method, setting and quantity: mean over repeats with a 95 % t interval.
+
+    ``obtained`` says of every row whether it was measured, counted or estimated; ``reached`` how
+    many repeats have a value at all (a target may be missed).
+    """
+    import pandas as pd
+
+    if record is None:
+        return pd.DataFrame(columns=list(COLUMNS))
+    rows = []
+    for same in _groups(record["measurements"]):
+        for (quantity, unit), follows in _quantities(record["spec"]["target"]).items():
+            values = np.array([follows(one) for one in same], dtype=np.float64)
+            rows.append(
+                _about(same[0])
+                | {
+                    "quantity": quantity,
+                    "unit": unit,
+                    "obtained": _obtained(quantity, unit, same[0]),
+                }
+                | _summary(values)
+            )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _groups(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
+    """Repeats of one method and setting, in the order in which they were measured."""
+    found: dict[tuple[str, str], list[Measurement]] = {}
+    for one in measurements:
+        found.setdefault((one["method"], one["config"]["setting"]), []).append(one)
+    return [found[key] for key in sorted(found, key=lambda key: key[0] != "lora")]
+
+
+def _about(one: Measurement) -> dict[str, Any]:
+    config = one["config"]
+    return {name: config[name] for name in ("task", "backbone", "method", "compute", "setting")}
+
+
+def _obtained(quantity: str, unit: str, one: Measurement) -> str:
+    """How a quantity is known: energy as its meter says, time and memory by the system."""
+    if unit in ("s", "MB"):
+        return MEASURED
+    if unit == "kB":
+        return COUNTED
+    if "constant" in quantity:
+        return str(one["how"].get("ram", ESTIMATED))
+    ways = [str(one["how"][name]) for name in _COUNTED if name in one["how"]]
+    return "; ".join(ways)
+
+
+def is_estimated(obtained: str) -> bool:
+    """Whether any part of it is no measurement."""
+    return ESTIMATED in obtained
+
+
+def _summary(values: stats.Array) -> dict[str, Any]:
+    known = values[~np.isnan(values)]
+    found = {"repeats": len(values), "reached": len(known)}
+    if len(known) < len(values) or len(known) < 2:
+        mean = float(known.mean()) if len(known) == len(values) and len(known) else float("nan")
+        return found | {"mean": mean, "ci_low": np.nan, "ci_high": np.nan, "ci_kind": "none"}
+    interval = stats.seed_interval(known)
+    return found | {
+        "mean": interval.mean,
+        "ci_low": interval.low,
+        "ci_high": interval.high,
+        "ci_kind": "t over repeats",
+    }
+
+
+def energy_wide(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table that people read: a row per method and setting, headline quantities as columns."""
+    import pandas as pd
+
+    chosen = frame[~frame["quantity"].str.startswith("share of")]
+    rows = []
+    for _, part in chosen.groupby(["method", "setting"], sort=False):
+        first = part.iloc[0]
+        cells = {f"{row.quantity} ({row.unit})": _cell(row) for row in part.itertuples()}
+        rows.append({"method": first["method"], "setting": first["setting"], **cells})
+    return pd.DataFrame(rows)
+
+
+def _cell(row: Any) -> str:
+    if row.mean != row.mean:
+        return f"not reached ({row.reached} of {row.repeats})" if row.reached < row.repeats else ""
+    mark = "~" if is_estimated(row.obtained) else ""
+    if row.ci_low != row.ci_low:
+        return f"{mark}{row.mean:.3g}"
+    return f"{mark}{row.mean:.3g} [{row.ci_low:.3g}, {row.ci_high:.3g}]"
+
+
+def energy_caption(record: Mapping[str, Any]) -> str:
+    """What was run, how often, how each component is known, which grid, what idling costs."""
+    one, spec = record["measurements"][0], record["spec"]
+    how = "; ".join(f"{name}: {words}" for name, words in sorted(one["how"].items()))
+    idle = one["idle_watts"]
+    idling = idle if isinstance(idle, str) else f"{idle:.1f} W"
+    synthetic = " Synthetic look-alike task." if spec["task"].startswith("lookalike") else ""
+    guessed = any(is_estimated(one["how"].get(name, "")) for name in _COUNTED)
+    warning = " Estimated values carry ~: rated power times time cannot rank methods by energy."
+    return (
+        f"Energy on {spec['task']} with {spec['backbone']}: mean and 95 % t interval over "
+        f"{spec['repeats']} repeats.{synthetic} {how}.{warning if guessed else ''} "
+        f"Idle power: {idling}. {one['grid_g_per_kwh']:.0f} g CO2e per kWh ({one['grid_source']}). "
+        "Scoring includes the scorer that never sees the question."
+    )
+
+
+def write_energy_table(
+    frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any] | None
+) -> str:
+    """Write the frame as CSV and its wide form as Markdown and LaTeX; return the Markdown."""
+    caption = energy_caption(record) if record else f"Energy: {NOT_RUN}."
+    shown = energy_wide(frame)
+    page = f"{caption}\n\n{markdown(shown)}"
+    write_bytes(folder / f"{name}.csv", numbers(frame))
+    write_bytes(folder / f"{name}.md", page.encode())
+    write_bytes(folder / f"{name}.tex", latex(shown, name, caption).encode())
+    write_json(
+        folder / f"{name}.json", _origin(record, caption) if record else {"caption": caption}
+    )
+    return page
+
+
+def _origin(record: Mapping[str, Any], caption: str) -> dict[str, Any]:
+    configs = [one["config"] for one in record["measurements"] if not one["repeat"]]
+    return {
+        "caption": caption,
+        "configs": configs,
+        "spec": record["spec"],
+        "provenance": record["provenance"],
+    }
+
+
+def save_energy_figure(
+    figure: Figure, frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any] | None
+) -> Path:
+    """Write the figure with its numbers and its origin; return the PNG's path."""
+    said = face(record) if record else NOT_RUN
+    write_picture(figure, name, folder, said)
+    write_bytes(folder / f"{name}.csv", numbers(frame))
+    write_json(folder / f"{name}.json", _origin(record, said) if record else {"caption": said})
+    return folder / f"{name}.png"
+
+
+def face(record: Mapping[str, Any]) -> str:
+    """What the figure says on its face."""
+    one, spec = record["measurements"][0], record["spec"]
+    parts = ["synthetic look-alike task"] if spec["task"].startswith("lookalike") else []
+    parts += [f"{name}: {one['how'][name]}" for name in _COUNTED if name in one["how"]]
+    return "; ".join([*parts, f"{spec['repeats']} repeats"])
+
+
+def say_energy(frame: pd.DataFrame) -> str:
+    """What the suite allows to be said about each method against LoRA, and what it does not."""
+    if frame.empty:
+        return "Energy was not measured: nothing can be said about it."
+    chosen = frame[(frame["setting"] == "federated") & (frame["unit"] == "J per token")]
+    rows = {
+        row["method"]: row for row in chosen.to_dict("records") if row["quantity"] == "training"
+    }
+    said = []
+    for method, row in rows.items():
+        ratio = row["mean"] / rows["lora"]["mean"] if "lora" in rows else float("nan")
+        known = "estimated, so it decides nothing" if is_estimated(row["obtained"]) else "measured"
+        said.append(f"- {method}: {ratio:.2f} x LoRA's energy per training token ({known}).")
+    return "\n".join(said)
+
+
+_PANELS = (
+    ("training", "J per token"),
+    ("inference", "J per 1,000 items"),
+    ("peak memory", "MB"),
+    ("adapter", "kB"),
+)
+
+
+def energy_figure(frame: pd.DataFrame) -> Figure:
+    """Bars per method and setting; what is estimated is hatched and called so."""
+    if frame.empty:
+        return nothing()
+    lines = list(dict.fromkeys(zip(frame["method"], frame["setting"], strict=True)))
+    with style.look():
+        figure = style.blank(0.5 + len(_PANELS) * (0.45 + 0.16 * len(lines)))
+        axes = figure.subplots(len(_PANELS), 1)
+        for ax, (quantity, unit) in zip(axes, _PANELS, strict=True):
+            same = (frame["quantity"] == quantity) & (frame["unit"] == unit)
+            _draw_bars(ax, frame[same], f"{quantity} ({unit})")
+    return figure
+
+
+def _draw_bars(ax: Axes, part: pd.DataFrame, title: str) -> None:
+    rows = part.to_dict("records")
+    estimated = any(is_estimated(row["obtained"]) for row in rows)
+    for place, row in enumerate(rows):
+        looks = style.LOOKS[row["setting"]]
+        hatch = "////" if is_estimated(row["obtained"]) else None
+        color = "white" if hatch else looks.color
+        ax.barh(place, row["mean"], color=color, edgecolor=looks.color, hatch=hatch, height=0.7)
+        if row["ci_low"] == row["ci_low"]:
+            ax.plot([row["ci_low"], row["ci_high"]], [place, place], color="black", linewidth=1)
+    ax.set_yticks(range(len(rows)), [f"{row['method']}, {row['setting']}" for row in rows])
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_title(f"{title}{', ' + ESTIMATED if estimated else ''}", loc="left")
+    ax.set_xlim(left=0)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.set_axisbelow(True)

@@ -1,0 +1,118 @@
+"""The energy suite: what is run, what is kept, and that nothing else runs beside it."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+
+from fedbench import profiles
+from fedbench.energy import suite
+from fedbench.errors import FedbenchError
+from fedbench.files import machine_alone, machine_shared, read_json
+
+
+def fake(configs, country):
+    return [
+        {"config": c.model_dump(mode="json"), "joules": {"train": {"cpu": 1.0}}} for c in configs
+    ]
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Path of a profile with a suite of two repeats of one method."""
+    text = (profiles._FOLDER / "tiny.yml").read_text()
+    suite_of = (
+        "energy: {task: lookalike_fpb, backbone: fedbench-llama, methods: [lora], repeats: 2,"
+        " country: DEU, target: 0.4}\n"
+    )
+    path = tmp_path / "mine.yml"
+    path.write_text(text + suite_of)
+    return str(path)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_every_method_gets_the_trained_settings_on_the_same_examples(home):
+    spec = profiles.read_spec("smoke").energy
+    planned = {method: suite._configs("smoke", spec, method) for method in spec.methods}
+    for configs in planned.values():
+        assert [c.setting for c in configs] == ["local", "federated", "centralized"]
+        assert len({(c.passes, c.train_limit, c.max_tokens, c.rounds) for c in configs}) == 1
+    assert set(planned) == {"lora", "qlora", "ia3"}
+    assert {c.compute for c in planned["qlora"]} == {"nf4"}
+
+
+def test_finished_repeats_stay_and_the_rest_is_measured(home, mine, monkeypatch):
+    done = []
+
+    def fail_at_second(configs, country):
+        if done:
+            raise FedbenchError("out of memory")
+        done.append(configs)
+        return fake(configs, country)
+
+    monkeypatch.setattr(suite, "_in_own_process", fail_at_second)
+    with pytest.raises(FedbenchError, match="out of memory"):
+        suite.measure(mine)
+    assert len(read_json(suite.where(mine))["measurements"]) == 3
+    monkeypatch.setattr(suite, "_in_own_process", fake)
+    assert len(suite.measure(mine)["measurements"]) == 6
+
+
+def test_a_second_call_measures_nothing(home, mine, monkeypatch):
+    monkeypatch.setattr(suite, "_in_own_process", fake)
+    first = suite.measure(mine)
+    monkeypatch.setattr(suite, "_in_own_process", None)
+    assert suite.measure(mine) == first
+
+
+def test_other_code_measures_anew(home, mine, monkeypatch):
+    monkeypatch.setattr(suite, "_in_own_process", fake)
+    suite.measure(mine)
+    monkeypatch.setattr(suite, "fingerprint", lambda root: "other")
+    calls = []
+    monkeypatch.setattr(
+        suite, "_in_own_process", lambda *given: calls.append(given) or fake(*given)
+    )
+    suite.measure(mine)
+    assert len(calls) == 2
+
+
+def _hold(ready, leave):
+    with machine_shared():
+        ready.set()
+        leave.wait(30)
+
+
+def test_the_suite_refuses_to_share_the_machine(home):
+    context = multiprocessing.get_context("fork")
+    ready, leave = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(ready, leave))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(FedbenchError, match="wait for them"), machine_alone():
+        pass
+    leave.set()
+    other.join()
+    with machine_alone():
+        pass
+
+
+def test_a_profile_without_a_suite_says_so(home):
+    with pytest.raises(FedbenchError, match="no energy suite"):
+        suite.measure("paper")
+
+
+def test_idle_power_is_not_guessed():
+    class Estimating:
+        def how(self):
+            return {"cpu": "estimated (constant power)"}
+
+    assert suite.idle_watts(Estimating()) == "not measured"

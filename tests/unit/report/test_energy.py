@@ -1,0 +1,141 @@
+"""Energy tables: known joules give known quantities, and an estimate is called one everywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from fedbench.report import energy
+
+HOW = {"cpu": "measured (RAPL)", "ram": "estimated (constant power by memory size)"}
+GUESSED = HOW | {"cpu": "estimated (rated power scaled by load)"}
+
+
+def measurement(method="lora", setting="federated", repeat=0, scale=1.0, how=HOW, **other):
+    joules = {
+        "load": {"cpu": 5.0, "ram": 2.0},
+        "train": {"cpu": 30.0 * scale, "ram": 60.0},
+        "evaluate": {"cpu": 8.0, "ram": 4.0},
+        "wire": {"cpu": 1.0, "ram": 1.0},
+        "aggregate": {"cpu": 0.5, "ram": 1.0},
+        "other": {"cpu": 0.5, "ram": 1.0},
+    }
+    return {
+        "method": method,
+        "repeat": repeat,
+        "config": {
+            "task": "lookalike_fpb",
+            "backbone": "fedbench-llama",
+            "method": method,
+            "compute": "plain",
+            "setting": setting,
+        },
+        "joules": joules,
+        "how": how,
+        "tokens": 1000,
+        "items": 400,
+        "wall_seconds": 9.0,
+        "peak_memory_bytes": 500_000_000,
+        "bytes_down": 4000,
+        "bytes_up": 2000,
+        "adapter_bytes": 1000,
+        "validation": [0.4, 0.6, 0.7, 0.7],
+        "grid_g_per_kwh": 400.0,
+        "grid_source": "a stub",
+        "idle_watts": "not measured",
+        **other,
+    }
+
+
+def record(*measurements, target=0.6):
+    spec = {"task": "lookalike_fpb", "backbone": "fedbench-llama", "repeats": 2, "target": target}
+    return {"measurements": list(measurements), "spec": spec, "provenance": {"commit": "abc"}}
+
+
+def value(frame, quantity, unit):
+    (row,) = frame[(frame["quantity"] == quantity) & (frame["unit"] == unit)].to_dict("records")
+    return row
+
+
+@pytest.fixture
+def frame():
+    return energy.energy_table(record(measurement(), measurement(repeat=1, scale=1.2)))
+
+
+@pytest.mark.parametrize(
+    ("quantity", "unit", "expected"),
+    [
+        ("training", "J per token", (0.030 + 0.036) / 2),
+        ("training, memory by constant", "J per token", 0.060),
+        ("training to 60 % validation accuracy", "J", (15 + 18) / 2),
+        ("inference", "J per 1,000 items", 20.0),
+        ("whole run", "g CO2e", (45 + 51) / 2 / 3.6e6 * 400),
+        ("peak memory", "MB", 500.0),
+        ("payloads, both directions", "kB", 6.0),
+        ("share of wire", "of all energy", (1 / 45 + 1 / 51) / 2),
+    ],
+)
+def test_known_joules_give_known_quantities(frame, quantity, unit, expected):
+    assert value(frame, quantity, unit)["mean"] == pytest.approx(expected)
+
+
+def test_shares_of_phases_add_up_to_one(frame):
+    shares = frame[frame["quantity"].str.startswith("share of")]
+    assert shares["mean"].sum() == pytest.approx(1)
+
+
+def test_repeats_give_a_t_interval(frame):
+    row = value(frame, "training", "J per token")
+    assert row["ci_kind"] == "t over repeats"
+    # Half width of two values d apart: t(0.975, 1) * d / 2 = 12.706 * 0.003.
+    assert row["ci_high"] - row["mean"] == pytest.approx(12.7062 * 0.003, rel=1e-4)
+
+
+def test_one_repeat_has_no_interval():
+    row = value(energy.energy_table(record(measurement())), "training", "J per token")
+    assert row["ci_kind"] == "none"
+    assert row["ci_low"] != row["ci_low"]
+
+
+def test_a_target_that_is_missed_has_no_value():
+    frame = energy.energy_table(record(measurement(), measurement(repeat=1), target=0.9))
+    row = value(frame, "training to 90 % validation accuracy", "J")
+    assert row["mean"] != row["mean"]
+    assert row["reached"] == 0
+    assert "not reached (0 of 2)" in energy.energy_wide(frame).to_string()
+
+
+def test_memory_by_constant_is_in_no_headline(frame):
+    assert value(frame, "training", "J per token")["obtained"] == "measured (RAPL)"
+    apart = value(frame, "training, memory by constant", "J per token")
+    assert energy.is_estimated(apart["obtained"])
+
+
+def test_an_estimate_is_called_one_in_table_caption_and_figure():
+    known = record(measurement(), measurement(repeat=1))
+    guessed = record(measurement(how=GUESSED), measurement(repeat=1, how=GUESSED))
+    for made, estimated in ((known, False), (guessed, True)):
+        frame = energy.energy_table(made)
+        shown = energy.energy_wide(frame)
+        assert shown["training (J per token)"].str.startswith("~").all() == estimated
+        assert ("cannot rank methods by energy" in energy.energy_caption(made)) == estimated
+        titles = [ax.get_title(loc="left") for ax in energy.energy_figure(frame).axes]
+        assert ("estimated" in titles[0]) == estimated
+        assert "estimated" not in titles[2]
+        hatches = {bar.get_hatch() for bar in energy.energy_figure(frame).axes[0].patches}
+        assert hatches == ({"////"} if estimated else {None})
+
+
+def test_synthetic_data_are_called_synthetic():
+    assert "Synthetic" in energy.energy_caption(record(measurement()))
+
+
+def test_a_table_is_written_with_its_numbers_and_origin(frame, tmp_path):
+    made = record(measurement(), measurement(repeat=1))
+    energy.write_energy_table(frame, "energy", tmp_path, made)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "energy.csv",
+        "energy.md",
+        "energy.tex",
+        "energy.json",
+    }
+    assert "commit" in (tmp_path / "energy.json").read_text()
