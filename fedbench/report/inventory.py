@@ -20,6 +20,7 @@ _COUNTS = {
     "removed_duplicates": "duplicates",
     "dropped_conflicts": "conflicts",
     "removed_overlap": "overlap_removed",
+    "near_repeats": "near_repeats",
 }
 
 COMPOSITION_COLUMNS = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from fedbench.errors import FedbenchError
 from fedbench.hashing import sha256_json
 from fedbench.tasks.examples import Draft, draft, task_labels
+from fedbench.tasks.repeats import near_repeats
 from fedbench.tasks.sources import Source, find_source, read_source
 from fedbench.tasks.spec import TaskSpec
 from fedbench.tasks.specfile import read_spec
@@ -50,13 +51,16 @@ def _load(spec_json: str, source: Source) -> Task:
     answer = said.answer or spec.answer
     drafts = [item for row in rows if (item := draft(spec, answer, row)) is not None]
     distinct, removed = one_of_each(drafts)
-    examples = _examples(spec, split(spec, distinct))
+    placed = split(spec, distinct)
+    kept, repeating = _without_repeats(spec, placed)
+    examples = _examples(spec, kept)
     _check(spec, examples)
     counts = {
         "rows": len(rows),
         "dropped_duplicate_options": len(rows) - len(drafts),
         **removed,
-        "removed_overlap": len(distinct) - len(examples),
+        "removed_overlap": len(distinct) - len(placed),
+        "near_repeats": repeating,
     }
     return Task(
         name=spec.name,
@@ -66,12 +70,44 @@ def _load(spec_json: str, source: Source) -> Task:
         labels=task_labels(spec, drafts),
         synthetic=spec.synthetic,
         split=said.split or split_name(spec, distinct),
-        note=" ".join(text for text in (said.caveat, spec.note) if text),
+        note=" ".join(text for text in (said.caveat, spec.note, _mark(spec, repeating)) if text),
         examples=examples,
         digest=_digest(spec, examples),
         sources=hashes,
         audit={**counts, **_audit(examples)},
     )
+
+
+def _without_repeats(
+    spec: TaskSpec, placed: Sequence[tuple[Split, Draft]]
+) -> tuple[list[tuple[Split, Draft]], int]:
+    """The items without those that nearly repeat a test item, unless the spec keeps them.
+
+    Raises:
+        FedbenchError: there are some, and the spec does not say what to do with them.
+    """
+    tests = [item for part, item in placed if part == "test"]
+    others = [item for part, item in placed if part != "test"]
+    found = near_repeats([item.prompt for item in others], [item.prompt for item in tests])
+    if found and spec.near_repeats == "refuse":
+        mine, other = next(iter(found.items()))
+        raise FedbenchError(
+            f"task {spec.name}: training examples nearly repeat a test item ({len(found)} of them, "
+            f"first {others[mine].where}, which repeats {tests[other].where}): write near_repeats: "
+            "drop into the task's file to leave them out, or near_repeats: keep to train on them "
+            "and have every table say so."
+        )
+    if spec.near_repeats == "keep":
+        return list(placed), len(found)
+    dropped = {others[place].id for place in found}
+    return [(part, item) for part, item in placed if item.id not in dropped], len(found)
+
+
+def _mark(spec: TaskSpec, repeating: int) -> str:
+    """What every table must say of a leak that the task's file accepts."""
+    if spec.near_repeats != "keep" or not repeating:
+        return ""
+    return f"{repeating:,} training examples nearly repeat a test item and were kept."
 
 
 def _examples(spec: TaskSpec, placed: Sequence[tuple[Split, Draft]]) -> tuple[Example, ...]:

@@ -159,6 +159,9 @@ class TaskSpec(_Frozen):
     cluster: tuple[str, ...] = ()  #: columns whose items rise and fall together; default: group
     topic: TopicSpec = TopicSpec()
     attribute: str = ""  #: column of the natural owner
+    #: training examples that nearly repeat a test item: refuse the task, drop them, or keep them
+    #: and say so in every table
+    near_repeats: Literal["refuse", "drop", "keep"] = "refuse"
 
     fractions: Fractions = Fractions()
     validation: float = Field(default=0.1, gt=0, lt=1)  #: carved from a given training split

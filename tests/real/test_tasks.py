@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fedbench.errors import FedbenchError
 from fedbench.tasks import SPLITS, Task, load_task
 
 pytestmark = pytest.mark.real
@@ -22,7 +23,8 @@ def test_fpb() -> None:
     assert task.audit["distinct"] == 4838
     assert task.audit["removed_duplicates"] == 6
     assert task.audit["dropped_conflicts"] == 2
-    assert len(task.examples) == 4836
+    assert task.audit["near_repeats"] == 9
+    assert len(task.examples) == 4836 - 9
     assert len(task.of_split("test")) > 900
     assert 0.09 < len(task.of_split("validation")) / 4836 < 0.11
     assert task.labels == ("negative", "neutral", "positive")
@@ -30,8 +32,9 @@ def test_fpb() -> None:
 
 def test_fiqa_sa() -> None:
     task = load_task("fiqa_sa")
-    assert len(task.examples) == 1173
-    assert len({e.group for e in task.examples}) == 1111
+    assert task.audit["near_repeats"] == 1
+    assert len(task.examples) == 1173 - 1
+    assert len({e.group for e in task.examples}) == 1111 - 1
     assert {e.attribute for e in task.examples} == {"headline", "post"}
     blip = next(e for e in task.examples if "just a blip" in e.prompt)
     assert blip.label == "neutral"  # its score is -0.1, which is not below -0.1
@@ -81,7 +84,7 @@ def test_other_shared_datasets_need_a_description_and_no_code(tmp_path: Path) ->
         "tfns": """
             {name: tfns, title: Twitter financial news, domain: finance,
              prompt: "{text}\\nSentiment:", answer: {field: label},
-             labels: {0: negative, 1: positive, 2: neutral},
+             labels: {0: negative, 1: positive, 2: neutral}, near_repeats: drop,
              layouts: [{files: {train: sent_train.csv, test: sent_valid.csv}}]}""",
     }
     source = Path(os.environ["FEDBENCH_DATA"]) / "banking77"
@@ -89,6 +92,17 @@ def test_other_shared_datasets_need_a_description_and_no_code(tmp_path: Path) ->
         lines = (source / f"{name}.csv").read_text().splitlines(keepends=True)
         kept = [s for s in lines if s.rstrip().endswith((",card_arrival", ",exchange_rate"))]
         (tmp_path / wanted).write_text("".join([lines[0], *kept]))
+    assert _near_repeats_of_tfns(tmp_path, described["tfns"]) == 34
     for name, text in described.items():
         (tmp_path / f"{name}.yml").write_text(text)
         assert len(load_task(str(tmp_path / f"{name}.yml")).examples) > 100
+
+
+def _near_repeats_of_tfns(folder: Path, text: str) -> object:
+    """A published split whose training tweets repeat its validation tweets: it is refused."""
+    path = folder / "leaking.yml"
+    path.write_text(text.replace(", near_repeats: drop", ""))
+    with pytest.raises(FedbenchError, match="nearly repeat a test item"):
+        load_task(str(path))
+    path.write_text(text)
+    return load_task(str(path)).audit["near_repeats"]

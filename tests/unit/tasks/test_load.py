@@ -165,7 +165,8 @@ def test_scores_become_labels_by_threshold(tmp_path: Path, describe: Describe) -
     rows = [{"text": f"{s} {n}", "score": s} for n in range(30) for s in scores]
     write_jsonl(tmp_path / "rows.jsonl", rows)
     answer = {"field": "score", "kind": "score", "thresholds": [-0.1, 0.1]}
-    task = load_task(describe(LABELLED, labels=["low", "mid", "high"], answer=answer))
+    given = {"labels": ["low", "mid", "high"], "near_repeats": "keep"}
+    task = load_task(describe(LABELLED, answer=answer, **given))
     assert {(e.prompt.split()[0], e.label) for e in task.examples} == set(scores.items())
 
 
