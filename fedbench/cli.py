@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--again", action="store_true", help="even if the repository keeps it")
     add("list", _list, "list the finished runs")
     add("show", _show, "show one run").add_argument("run")
+    auditing = add(
+        "audit", _audit, "tell what a dataset holds, copies and leaks first", fields=True
+    )
+    auditing.add_argument("task")
     exporting = add("export", _export, "write an adapter that plain peft loads")
     exporting.add_argument("run")
     exporting.add_argument("folder", type=Path)
@@ -190,6 +194,14 @@ def _print(run: store.Run) -> None:
         "folder": str(run.source),
     }
     print(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True), end="")
+
+
+def _audit(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.auditing import audit
+    from fedbench.resolving import resolve
+
+    config = resolve(parse_config({**fields_from(extra), "task": known.task}))
+    print(yaml.safe_dump(audit(config), sort_keys=False, allow_unicode=True), end="")
 
 
 def _export(known: argparse.Namespace, extra: Sequence[str]) -> None:

@@ -49,6 +49,21 @@ def near_repeats(
     return found
 
 
+def near_pairs(texts: Sequence[str], threshold: float = THRESHOLD) -> list[tuple[int, int]]:
+    """Every pair of texts that nearly repeat each other, the smaller index first."""
+    sets = [shingles(text) for text in texts]
+    counts = Counter(shingle for each in sets for shingle in each)
+    index: dict[str, list[int]] = defaultdict(list)
+    found = []
+    for place, each in enumerate(sets):
+        rarest = list(_rarest(each, counts, threshold))
+        earlier = sorted({other for shingle in rarest for other in index[shingle]})
+        found += [(o, place) for o in earlier if similarity(each, sets[o]) >= threshold]
+        for shingle in rarest:
+            index[shingle].append(place)
+    return found
+
+
 def _rarest(each: Shingles, counts: Mapping[str, int], threshold: float) -> Iterator[str]:
     """So many of the rarest that whoever is similar enough must share one of them."""
     needed = len(each) - math.ceil(threshold * len(each) - 1e-9) + 1

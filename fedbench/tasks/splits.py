@@ -21,8 +21,12 @@ def one_of_each(items: Sequence[Draft]) -> tuple[list[Draft], dict[str, int]]:
     first: dict[str, Draft] = {}
     for item in sorted(agreed, key=lambda item: PRIORITY.index(_as_split(item))):
         first.setdefault(item.id, item)
+    owners: dict[str, set[str]] = {}
+    for item in items:
+        owners.setdefault(item.id, set()).add(item.attribute)
     counts = {
         "distinct": len(answers),
+        "shared_between_owners": sum(len(names) > 1 for names in owners.values()),
         "removed_duplicates": len(agreed) - len(first),
         "dropped_conflicts": len(answers) - len(first),
         "dropped_conflict_rows": len(items) - len(agreed),

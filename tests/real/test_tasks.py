@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -106,3 +107,26 @@ def _near_repeats_of_tfns(folder: Path, text: str) -> object:
         load_task(str(path))
     path.write_text(text)
     return load_task(str(path)).audit["near_repeats"]
+
+
+def test_two_splits_of_fiqa_that_differ_in_size_only_overlap(tmp_path: Path) -> None:
+    """A public benchmark trains on one such split and tests on the other: the audit sees it."""
+    import numpy as np
+
+    sentences = sorted({e.prompt.split("\nTarget:")[0] for e in load_task("fiqa_sa").examples})
+    # As scikit-learn splits: the first of one permutation are the test, whatever their number.
+    order = np.random.RandomState(42).permutation(len(sentences))
+    trained = [sentences[i] for i in order[round(0.226 * len(order)) :]]
+    tested = [sentences[i] for i in order[: round(0.25 * len(order))]]
+    shared = len({*trained} & {*tested})
+    assert shared > 0
+    for name, chosen in (("train", trained), ("test", tested)):
+        lines = [json.dumps({"text": text, "label": "ab"[len(text) % 2]}) for text in chosen]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines))
+    (tmp_path / "mine.yml").write_text(
+        'name: mine\ntitle: Mine\ndomain: finance\nprompt: "{text}\\nLabel:"\nlabels: [a, b]\n'
+        "answer: {field: label}\nnear_repeats: drop\n"
+        "layouts: [{files: {train: train.jsonl, test: test.jsonl}}]\n"
+    )
+    audit = load_task(str(tmp_path / "mine.yml")).audit
+    assert audit["removed_duplicates"] == shared

@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     grid
     profiles
     fedbench
-    running exporting
+    running exporting auditing
     summary
     freshness prepare resolving
     federation

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fedbench.errors import FedbenchError
 from fedbench.tasks import load_task
-from fedbench.tasks.repeats import near_repeats, shingles, similarity
+from fedbench.tasks.repeats import near_pairs, near_repeats, shingles, similarity
 
 WORDS = st.lists(
     st.sampled_from("profit loss rose fell again today".split()), min_size=1, max_size=7
@@ -28,6 +28,18 @@ def by_brute_force(texts, of, threshold):
 @given(TEXTS, TEXTS, st.sampled_from([0.5, 0.6, 2 / 3, 0.8, 0.9, 1.0]))
 def test_candidates_lose_nothing_against_brute_force(texts, of, threshold):
     assert near_repeats(texts, of, threshold) == by_brute_force(texts, of, threshold)
+
+
+@given(TEXTS, st.sampled_from([0.5, 0.8, 1.0]))
+def test_pairs_are_those_of_brute_force(texts, threshold):
+    sets = [shingles(text) for text in texts]
+    expected = [
+        (i, j)
+        for j in range(len(texts))
+        for i in range(j)
+        if similarity(sets[i], sets[j]) >= threshold
+    ]
+    assert near_pairs(texts, threshold) == expected
 
 
 def test_case_and_punctuation_do_not_hide_a_repeat():
