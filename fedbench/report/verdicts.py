@@ -24,7 +24,7 @@ from typing import Any
 from fedbench.config import RunConfig
 from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
-from fedbench.report.cells import Cell, Holders, cells, holders
+from fedbench.report.cells import Cell, Holders, holders
 from fedbench.report.claim_file import Claim, Claims, Evidence, Part, Rule
 from fedbench.report.scores import ACCURACY, mean_of, own_site
 from fedbench.report.stats import Estimate, Interval
@@ -46,6 +46,8 @@ _LEVEL = (1 - stats.LEVEL) / 2
 _ALIKE = ("task", "backbone", "labels", "train_limit", "test_limit", "max_tokens")
 _SETTINGS_ALIKE = (*_ALIKE, "method", "compute")
 _METHODS_ALIKE = (*_ALIKE, "setting", "partition", "rule", "codec", "participation")
+
+_Score = Callable[[Cell, str, str], Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -137,20 +139,17 @@ class _Trial:
 
 
 def verdicts(
-    stated: Claims,
-    runs: Iterable[Run],
-    planned: Iterable[RunConfig] = (),
-    measured: Measured | None = None,
+    stated: Claims, all_cells: Iterable[Cell], measured: Measured | None = None
 ) -> list[Verdict]:
     """A verdict for every part of every claim and every cell, in the order of file and tables.
 
-    Nothing is run: a comparison that lacks a run of ``planned`` cannot be decided. Without
-    ``measured``, neither can a saving of energy or memory.
+    Nothing is run: a comparison that lacks a planned run cannot be decided. Without ``measured``,
+    neither can a saving of energy or memory.
     """
-    found = [cell for cell in cells(runs, planned) if _bears_on_claims(cell.config)]
-    where = holders(found)
+    found = [cell for cell in all_cells if _bears_on_claims(cell.config)]
+    score = _scorer(holders(found))
     trials = [
-        _trial(claim, part, cell, found, where)
+        _trial(claim, part, cell, found, score)
         for claim in stated.claims
         for part in claim.parts
         for cell in found
@@ -175,7 +174,7 @@ def _is_subject(cell: Cell, part: Part) -> bool:
     return (cell.config.setting, cell.config.method) == ("federated", part.of)
 
 
-def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], where: Holders) -> _Trial:
+def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _Score) -> _Trial:
     other, role = _counterpart(cell, part, found), part.to
     sides = {part.of: [cell], role: other}
     needs_gain = part.test == "non-inferiority"
@@ -194,7 +193,7 @@ def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], where: H
     )
     if lacking or part.test == "saving":
         return bare
-    left, right, *base = (_score(each, part, cell, where) for each in used)
+    left, right, *base = (score(each, part.metric, cell.partition) for each in used)
     difference = _difference(left, right)
     gained = _difference(right, base[0]) if needs_gain else None
     if difference is None or (needs_gain and gained is None):
@@ -244,10 +243,18 @@ def _synthetic(cell: Cell) -> bool:
     return read_spec(cell.config.task)[0].synthetic
 
 
-def _score(cell: Cell, part: Part, subject: Cell, where: Holders) -> Estimate | None:
-    if part.metric == ACCURACY:
-        return mean_of(cell, "correct")
-    return own_site(cell, subject.partition, where)
+def _scorer(where: Holders) -> _Score:
+    """Scores a cell on the common items, or on the sites' own as dealt in a partition; once."""
+    known: dict[tuple[int, str], Estimate | None] = {}
+
+    def score(cell: Cell, metric: str, partition: str) -> Estimate | None:
+        common = metric == ACCURACY
+        key = id(cell), "" if common else partition
+        if key not in known:
+            known[key] = mean_of(cell, "correct") if common else own_site(cell, partition, where)
+        return known[key]
+
+    return score
 
 
 def _difference(left: Estimate | None, right: Estimate | None) -> Estimate | None:

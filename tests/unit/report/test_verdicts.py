@@ -16,6 +16,7 @@ import pytest
 from fedbench import report, store
 from fedbench.config import PartitionConfig
 from fedbench.report import verdicts as judging
+from fedbench.report.cells import cells
 from fedbench.report.claim_file import Part, read_claims
 from fedbench.report.stats import Interval
 from fedbench.report.verdicts import (
@@ -29,7 +30,6 @@ from fedbench.report.verdicts import (
     Saving,
     decide,
     summaries,
-    verdicts,
 )
 
 TOTAL = 1000
@@ -86,8 +86,12 @@ def three(answered):
     return make
 
 
+def judged(stated, runs, planned=(), measured=None):
+    return judging.verdicts(stated, cells(runs, planned), measured)
+
+
 def verdict_of(stated, runs, **given):
-    (found,) = verdicts(stated, runs, **given)
+    (found,) = judged(stated, runs, **given)
     return found
 
 
@@ -191,8 +195,8 @@ def test_runs_without_a_common_seed_decide_nothing(answered):
 
 
 def test_controls_bear_on_no_claim(three):
-    assert verdicts(only(C1), three(250, 500, 500, labels="shuffled")) == []
-    assert verdicts(only(C1), three(250, 500, 500, backbone="fedbench-llama:random")) == []
+    assert judged(only(C1), three(250, 500, 500, labels="shuffled")) == []
+    assert judged(only(C1), three(250, 500, 500, backbone="fedbench-llama:random")) == []
 
 
 def test_one_test_alone_may_hold_and_two_of_them_not(answered):
@@ -203,7 +207,7 @@ def test_one_test_alone_may_hold_and_two_of_them_not(answered):
 
     alone = verdict_of(stated, one)
     assert (alone.verdict, alone.p) == (HOLDS, pytest.approx(0.0127, abs=2e-4))
-    both = verdicts(stated, [*one, *two])
+    both = judged(stated, [*one, *two])
     assert [found.verdict for found in both] == [OPEN, OPEN]
     assert both[0].p == pytest.approx(2 * alone.p)
     assert "adjusted for the other tests of this claim p = 0.025" in both[0].reason
@@ -215,7 +219,7 @@ def test_look_alikes_are_no_tests_of_the_claim_that_others_are_adjusted_for(answ
     real = [answered(s, n) for s, n in pair]
     generated = [answered(s, n, task="lookalike_medqa") for s, n in pair]
 
-    assert [v.verdict for v in verdicts(stated, [*real, *generated])] == [HOLDS, PASSED]
+    assert [v.verdict for v in judged(stated, [*real, *generated])] == [HOLDS, PASSED]
 
 
 @pytest.mark.parametrize(
@@ -254,7 +258,7 @@ def methods(answered):
 
 
 def by_part(runs, **given):
-    return {found.part: found for found in verdicts(STATED, runs, **given) if found.claim == "C3"}
+    return {found.part: found for found in judged(STATED, runs, **given) if found.claim == "C3"}
 
 
 def test_ia3_saves_adapter_bytes_with_limited_loss(methods):
@@ -314,7 +318,7 @@ def test_only_measured_energy_decides(methods, saving, word, reason):
 
 def test_numbers_are_those_of_the_table(runs):
     table = report.contrasts(runs)
-    for found in verdicts(STATED, runs):
+    for found in judged(STATED, runs):
         where = {name: getattr(found, name) for name in ("task", "method", "partition", "metric")}
         where["contrast"] = found.contrast
         rows = [row for row in table.to_dict("records") if where.items() <= row.items()]
@@ -330,7 +334,7 @@ def test_a_part_holds_if_it_holds_wherever_it_is_decided(three):
         *three(440, 500, 500, backbone="owner/small"),
         *three(400, 500, 500, task="lookalike_medqa"),
     ]
-    real, generated = summaries(only(C1), verdicts(only(C1), runs))
+    real, generated = summaries(only(C1), judged(only(C1), runs))
 
     assert (real.verdict, real.said) == (HOLDS, "holds on 1 of 2, 1 not decided")
     assert (generated.verdict, generated.said) == (PASSED, "passed on 1 of 1")
@@ -338,7 +342,7 @@ def test_a_part_holds_if_it_holds_wherever_it_is_decided(three):
 
 def test_a_part_does_not_hold_if_it_fails_anywhere(three):
     runs = [*three(250, 500, 500), *three(400, 500, 440, backbone="owner/other")]
-    (found,) = summaries(only(C1), verdicts(only(C1), runs))
+    (found,) = summaries(only(C1), judged(only(C1), runs))
 
     assert (found.verdict, found.said) == (FAILS, "holds on 1 of 2")
 
@@ -348,12 +352,12 @@ def test_a_part_that_is_decided_nowhere_is_not_decided(three):
     open_ = three(400, 500, 470, backbone="owner/other")
 
     for runs, word in ((small, SMALL), ([*small, *open_], OPEN)):
-        (found,) = summaries(only(C1), verdicts(only(C1), runs))
+        (found,) = summaries(only(C1), judged(only(C1), runs))
         assert (found.verdict, found.decided) == (word, 0)
 
 
 def test_a_profile_without_such_a_comparison_says_so(answered):
-    (found,) = summaries(only(C1), verdicts(only(C1), [answered("base", 250)]))
+    (found,) = summaries(only(C1), judged(only(C1), [answered("base", 250)]))
 
     assert (found.verdict, found.said) == (OPEN, "the profile plans no such comparison")
 
