@@ -240,7 +240,7 @@ def _controls(known: argparse.Namespace, extra: Sequence[str]) -> None:
 
 
 def _figures_folder(known: argparse.Namespace) -> str:
-    return known.output or f"figures/{profiles.short_name(known.profile)}"
+    return str(known.output or f"figures/{profiles.short_name(known.profile)}")
 
 
 def _verify(known: argparse.Namespace, extra: Sequence[str]) -> int:

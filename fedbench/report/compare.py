@@ -106,7 +106,8 @@ def parse(text: str) -> Table:
 
 def show(differences: Sequence[Difference]) -> str:
     """All differences in one table."""
-    rows = [Difference._fields, *([str(value) for value in one] for one in differences)]
+    rows: list[Sequence[str]] = [Difference._fields]
+    rows += [[str(value) for value in one] for one in differences]
     widths = [max(len(row[place]) for row in rows) for place in range(len(Difference._fields))]
     return "\n".join(
         "  ".join(value.ljust(width) for value, width in zip(row, widths, strict=True)).rstrip()
