@@ -1,6 +1,7 @@
 # fedbench needs Python 3.11 to 3.13 and make; everything else is installed into .venv on first use.
 #
-#   PROFILE      tiny | smoke | cpu | paper: which grid `figures` and `tune` compute
+#   PROFILE      tiny | smoke | cpu | paper: which grid `figures` and `tune` compute, and which one
+#                `verify` and `compare` look at
 #   PYTHON       the Python that .venv is made from (default: the first on PATH that fits)
 #   EXTRAS       what is installed beside the runtime: dev (default) or dev,flower; .venv remembers it
 #   TORCH_INDEX  where PyTorch comes from: the CPU build by default. For an NVIDIA GPU, in a fresh
@@ -27,7 +28,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-slow test-real test-all lint format tune backbones notebooks env lock wheel clean FORCE
+.PHONY: help figures verify compare test test-slow test-real test-all lint format tune backbones notebooks env lock wheel clean FORCE
 
 help: ## Show this list
 	@echo "make TARGET [PROFILE=tiny|smoke|cpu|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
@@ -36,6 +37,12 @@ help: ## Show this list
 
 figures: $(STAMP) ## Compute what is missing of PROFILE, then draw its tables and figures
 	@$(RUN) -m fedbench figures --profile $(PROFILE)
+
+verify: $(STAMP) ## Tell the verdict of PROFILE on every claim, hold it against the recorded one
+	@$(RUN) -m fedbench verify --profile $(PROFILE)
+
+compare: $(STAMP) ## Hold the tables of PROFILE against those of the last commit
+	@$(RUN) -m fedbench compare --profile $(PROFILE)
 
 test: $(STAMP) ## Run the fast tests
 	@$(RUN) -m pytest -m "not slow and not real" -n 2

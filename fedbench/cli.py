@@ -20,13 +20,16 @@ from fedbench.paths import CHECKOUT
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 2 is returned, after one sentence, for what the user can mend."""
+    """Run one command: 2 is returned, after one sentence, for what the user can mend.
+
+    1 says that a comparison came out otherwise: verdicts, tables, or a row done again.
+    """
     parser = _parser()
     known, extra = parser.parse_known_args(arguments)
     if extra and not known.takes_fields:
         parser.error(f"unknown arguments: {' '.join(extra)}")
     try:
-        known.command(known, extra)
+        return int(known.command(known, extra) or 0)
     except FedbenchError as error:
         print(f"fedbench: {error}", file=sys.stderr)
         return 2
@@ -77,13 +80,23 @@ def _parser() -> argparse.ArgumentParser:
         ("tune", _tune, "search a profile's learning rates and passes"),
         ("record", _record, "keep a profile's finished runs under data/recorded"),
         ("controls", _controls, "check the look-alikes on generator seeds never tuned on"),
+        ("verify", _verify, "tell the verdict on every claim, and hold it against the record"),
+        ("compare", _compare, "hold a profile's tables against those of the last commit"),
+        ("reproduce", _reproduce, "do the runs behind one row of a table again"),
     ):
         sub = add(name, command, text)
         sub.add_argument(
             "--profile", default="smoke", help=f"{', '.join(profiles.names())}, or a .yml file"
         )
-        if command is _figures:
+        if command in (_figures, _verify, _compare, _reproduce):
             sub.add_argument("--output", help="folder of tables and figures (figures/PROFILE)")
+        if command is _verify:
+            sub.add_argument("--accept", action="store_true", help="make these the recorded ones")
+        if command is _compare:
+            sub.add_argument("--reference", type=Path, help="another folder, not the last commit")
+        if command is _reproduce:
+            sub.add_argument("table", help="main_results, contrasts or convergence_final")
+            sub.add_argument("row", type=int, help="its number in the CSV, from 1")
     return parser
 
 
@@ -244,6 +257,38 @@ def _controls(known: argparse.Namespace, extra: Sequence[str]) -> None:
     print(f"Wrote {write_checks(checks, known.profile)}.")
     if not checks["passed"].all():
         raise FedbenchError(f"{(~checks['passed']).sum()} of {len(checks)} controls failed.")
+
+
+def _figures_folder(known: argparse.Namespace) -> str:
+    return str(known.output or f"figures/{profiles.short_name(known.profile)}")
+
+
+def _verify(known: argparse.Namespace, extra: Sequence[str]) -> int:
+    from fedbench.report.verify import verify
+
+    return 0 if verify(known.profile, Path(_figures_folder(known)), accept=known.accept) else 1
+
+
+def _compare(known: argparse.Namespace, extra: Sequence[str]) -> int:
+    from fedbench.report.compare import compare, of_commit, of_folder, show
+
+    folder = _figures_folder(known)
+    reference = of_folder(known.reference) if known.reference else of_commit(folder)
+    here = of_folder(Path(folder))
+    found = compare(reference, here)
+    print(show(found) if found else f"The {len(here)} tables of {folder} are the reference's.")
+    return 1 if found else 0
+
+
+def _reproduce(known: argparse.Namespace, extra: Sequence[str]) -> int:
+    import torch
+
+    from fedbench.report.reproduce import reproduce
+
+    torch.set_num_threads(1)
+    found = reproduce(known.profile, known.table, known.row, Path(_figures_folder(known)))
+    print(found)
+    return 0 if found.within else 1
 
 
 def _record(known: argparse.Namespace, extra: Sequence[str]) -> None:

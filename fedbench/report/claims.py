@@ -1,4 +1,7 @@
-"""Claims about the report itself, checked at the end of every notebook."""
+"""Claims about the report itself, checked at the end of every notebook.
+
+Those of the paper are decided in :mod:`fedbench.report.verdicts`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 
 from fedbench.config import TRAINED
 from fedbench.errors import FedbenchError
-from fedbench.report.cells import cells
+from fedbench.report.cells import Cell, cells
 from fedbench.report.scores import macro_f1, mean_of
 from fedbench.store import Run
 
@@ -36,8 +39,13 @@ def check_equal_passes(runs: Iterable[Run], tolerance: float = 0.05) -> None:
     Raises:
         FedbenchError: naming the first comparison that is not fair.
     """
+    check_passes_of(cells(runs), tolerance)
+
+
+def check_passes_of(found: Iterable[Cell], tolerance: float = 0.05) -> None:
+    """The same of cells."""
     seen: dict[tuple[str, str, str], list[float]] = {}
-    for cell in cells(runs):
+    for cell in found:
         if cell.runs and cell.config.setting in TRAINED:
             seen.setdefault(cell.about, []).append(cell.passes)
     for about, passes in seen.items():
@@ -54,13 +62,18 @@ def check_scores(runs: Iterable[Run]) -> None:
     Raises:
         FedbenchError: naming the first run whose items say something else.
     """
-    for cell in cells(runs):
+    check_scores_of(cells(runs))
+
+
+def check_scores_of(found: Iterable[Cell]) -> None:
+    """The same of cells, whose items are then read only once."""
+    for cell in (cell for cell in found if cell.runs):
         for name, score in (("accuracy", mean_of(cell, "correct")), ("macro_f1", macro_f1(cell))):
             recorded = sum(float(run.metrics[name]) for run in cell.runs) / len(cell.runs)
             if score is None or abs(score.mean - recorded) > 1e-6:
-                found = "nothing" if score is None else f"{score.mean:.6f}"
+                said = "nothing" if score is None else f"{score.mean:.6f}"
                 ids = " ".join(run.id for run in cell.runs)
                 raise FedbenchError(
-                    f"{name} of {ids} is recorded as {recorded:.6f}, its items say {found}: "
+                    f"{name} of {ids} is recorded as {recorded:.6f}, its items say {said}: "
                     "remove these runs and compute them again."
                 )

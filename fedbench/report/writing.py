@@ -81,7 +81,12 @@ def numbers(frame: pd.DataFrame) -> bytes:
 
 def markdown(frame: pd.DataFrame) -> str:
     """The frame as a Markdown table."""
-    head, *body = _cells(frame)
+    return markdown_lines(_cells(frame))
+
+
+def markdown_lines(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text, the first of them the head, as a Markdown table."""
+    head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     escaped = [[cell.replace("|", r"\|") for cell in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n"

@@ -108,6 +108,9 @@ def test_a_misspelt_option_ends_with_2_and_a_suggestion(capsys):
         (["grid", "--profile", "no_such_profile"], "no_such_profile"),
         (["record", "--profile", "no_such_profile"], "no_such_profile"),
         (["tune", "--profile", "tiny"], "nothing to tune"),
+        (["verify", "--profile", "no_such_profile"], "no_such_profile"),
+        (["compare", "--profile", "no_such_profile"], "figures/no_such_profile"),
+        (["reproduce", "contrasts", "1", "--profile", "no_such_profile"], "does not exist"),
     ],
 )
 def test_what_a_user_can_mend_ends_with_2_and_one_sentence(words, clause, capsys):

@@ -1,0 +1,474 @@
+"""From runs and the stated claims to verdicts: holds, does not hold, or cannot be decided.
+
+A pure function of what it is given. Each verdict is about one cell (task, backbone, method,
+partition) and one part of a claim; :func:`summaries` adds them up to one per part.
+
+What decides is the interval of a paired difference, the wider of that over seeds and that over
+clusters of items (:func:`fedbench.report.stats.interval`), and the one-sided p-value over clusters
+of items, adjusted by Holm's method over all tests of a claim. A claim is said not to hold only
+where the same evidence shows the contrary: too few items or seeds leave it undecided.
+
+Sources:
+    Non-inferiority with a margin that keeps a share of what the reference gained: U.S. FDA (2016),
+    *Non-Inferiority Clinical Trials to Establish Effectiveness: Guidance for Industry*.
+    Many tests: Holm (1979), Scandinavian J. Statistics 6.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedbench.config import RunConfig
+from fedbench.models.fresh_weights import SUFFIX
+from fedbench.report import stats
+from fedbench.report.cells import Cell, Holders, holders
+from fedbench.report.claim_file import Claim, Claims, Evidence, Part, Rule
+from fedbench.report.scores import ACCURACY, mean_of, own_site
+from fedbench.report.stats import Estimate, Interval
+from fedbench.store import Run
+from fedbench.tasks.specfile import read_spec
+
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided"
+SMALL = "cannot be decided at this scale"  #: there was too little to gain
+PASSED, FAILED = "machinery check passed", "machinery check failed"
+UNTESTED = "machinery check not decided"
+_OF_LOOKALIKES = {HOLDS: PASSED, FAILS: FAILED, OPEN: UNTESTED, SMALL: UNTESTED}
+_POSITIVE, _NEGATIVE = (HOLDS, PASSED), (FAILS, FAILED)
+
+NOT_MEASURED = "not measured"
+#: one-sided level: a single test then agrees with a two-sided interval of level ``stats.LEVEL``
+_LEVEL = (1 - stats.LEVEL) / 2
+
+#: what two cells have in common when settings of theirs are compared, and when methods are
+_ALIKE = ("task", "backbone", "labels", "train_limit", "test_limit", "max_tokens")
+_SETTINGS_ALIKE = (*_ALIKE, "method", "compute")
+_METHODS_ALIKE = (*_ALIKE, "setting", "partition", "rule", "codec", "participation")
+
+_Score = Callable[[Cell, str, str], Estimate | None]
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What a method saves of a resource: one minus its need, divided by that of the other method.
+
+    ``low`` and ``high`` bound it; of what is counted both are the value itself.
+    """
+
+    mean: float
+    low: float
+    high: float
+    evidence: Evidence
+
+
+#: savings by (resource, backbone, method), from a suite that has the machine to itself
+Measured = Mapping[tuple[str, str, str], Saving]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One part of a claim in one cell; numbers are fractions, None where there is none."""
+
+    claim: str
+    part: str
+    task: str
+    backbone: str
+    method: str
+    partition: str
+    metric: str
+    contrast: str
+    synthetic: bool
+    verdict: str
+    reason: str
+    mean: float | None = None  #: of the difference, or the share of the resource that is saved
+    low: float | None = None
+    high: float | None = None
+    margin: float | None = None  #: of non-inferiority
+    gain: float | None = None  #: of the reference over the untuned backbone
+    gain_low: float | None = None
+    gain_high: float | None = None
+    p: float | None = None  #: one-sided, adjusted, for what the claim says
+    n_seeds: int = 0
+    n_test: int = 0
+    runs: tuple[str, ...] = ()
+
+    @property
+    def about(self) -> str:
+        """The cell in words, the same for every part."""
+        return f"{self.task} {self.backbone} {self.method} {self.partition}"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the cells of one part of a claim say together, look-alikes apart from real tasks."""
+
+    claim: str
+    part: str
+    synthetic: bool
+    verdict: str
+    holds: int
+    decided: int
+    cells: tuple[Verdict, ...]
+
+    @property
+    def said(self) -> str:
+        """How many of its cells hold, in words."""
+        if not self.cells:
+            return "the profile plans no such comparison"
+        left = len(self.cells) - self.decided
+        verb = "passed" if self.synthetic else "holds"
+        undecided = f", {left} not decided" if left else ""
+        return f"{verb} on {self.holds} of {len(self.cells)}{undecided}"
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A comparison before it is judged."""
+
+    claim: Claim
+    part: Part
+    left: Cell
+    right: Cell | None
+    synthetic: bool
+    lacking: str  #: why it cannot be tested; empty if it can
+    runs: tuple[Run, ...] = ()
+    difference: Estimate | None = None
+    gain: Interval | None = None
+
+
+def verdicts(
+    stated: Claims, all_cells: Iterable[Cell], measured: Measured | None = None
+) -> list[Verdict]:
+    """A verdict for every part of every claim and every cell, in the order of file and tables.
+
+    Nothing is run: a comparison that lacks a planned run cannot be decided. Without ``measured``,
+    neither can a saving of energy or memory.
+    """
+    found = [cell for cell in all_cells if _bears_on_claims(cell.config)]
+    score = _scorer(holders(found))
+    trials = [
+        _trial(claim, part, cell, found, score)
+        for claim in stated.claims
+        for part in claim.parts
+        for cell in found
+        if _is_subject(cell, part)
+    ]
+    judged = _judge_all(trials, stated.rule)
+    limited = {(v.claim, v.contrast, v.about): v for v in judged if v.metric == ACCURACY}
+    return [
+        _saving(verdict, trial, limited, measured or {}) if trial.part.test == "saving" else verdict
+        for verdict, trial in zip(judged, trials, strict=True)
+    ]
+
+
+def _bears_on_claims(config: RunConfig) -> bool:
+    """Whether it is no control: neither shuffled labels nor a backbone that was never trained."""
+    return config.labels == "true" and not config.backbone.endswith(SUFFIX)
+
+
+def _is_subject(cell: Cell, part: Part) -> bool:
+    if part.of_settings:
+        return cell.config.setting == part.of
+    return (cell.config.setting, cell.config.method) == ("federated", part.of)
+
+
+def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _Score) -> _Trial:
+    other, role = _counterpart(cell, part, found), part.to
+    sides = {part.of: [cell], role: other}
+    needs_gain = part.test == "non-inferiority"
+    if needs_gain and other:
+        sides["base"] = _untuned(other[0], found)
+    lacking = "; ".join(why for name, some in sides.items() if (why := _lack(name, some)))
+    used = [some[0] for some in sides.values() if some]
+    bare = _Trial(
+        claim,
+        part,
+        cell,
+        right=other[0] if other else None,
+        synthetic=_synthetic(cell),
+        lacking=lacking,
+        runs=tuple(run for one in used for run in one.runs),
+    )
+    if lacking or part.test == "saving":
+        return bare
+    left, right, *base = (score(each, part.metric, cell.partition) for each in used)
+    difference = _difference(left, right)
+    gained = _difference(right, base[0]) if needs_gain else None
+    if difference is None or (needs_gain and gained is None):
+        return replace(bare, lacking="its runs have no item or no seed in common")
+    gain = stats.interval(gained) if gained else None
+    return replace(bare, difference=difference, gain=gain)
+
+
+def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:
+    if not part.of_settings:
+        return [c for c in found if c.config.method == part.to and _same(cell, c, _METHODS_ALIKE)]
+    return [
+        other
+        for other in found
+        if other.config.setting == part.to
+        and _same(cell, other, _SETTINGS_ALIKE)
+        and (other.pooled or other.config.partition == cell.config.partition)
+    ]
+
+
+def _untuned(reference: Cell, found: Sequence[Cell]) -> list[Cell]:
+    return [
+        cell
+        for cell in found
+        if cell.config.setting == "base" and _same(reference, cell, _SETTINGS_ALIKE)
+    ]
+
+
+def _same(left: Cell, right: Cell, fields: Sequence[str]) -> bool:
+    return all(getattr(left.config, name) == getattr(right.config, name) for name in fields)
+
+
+def _lack(role: str, candidates: Sequence[Cell]) -> str:
+    """What is missing of one side of a comparison; empty if it is whole."""
+    if not candidates:
+        return f"not planned: {role}"
+    if len(candidates) > 1:
+        return f"not clear: {len(candidates)} cells could be {role}"
+    left = candidates[0].planned - len(candidates[0].runs)
+    return f"not run: {left} of {candidates[0].planned} runs of {role}" if left else ""
+
+
+def _synthetic(cell: Cell) -> bool:
+    """Whether its task is generated; known of the task where nothing was run."""
+    if cell.runs:
+        return bool(cell.runs[0].metrics["synthetic"])
+    return read_spec(cell.config.task)[0].synthetic
+
+
+def _scorer(where: Holders) -> _Score:
+    """Scores a cell on the common items, or on the sites' own as dealt in a partition; once."""
+    known: dict[tuple[int, str], Estimate | None] = {}
+
+    def score(cell: Cell, metric: str, partition: str) -> Estimate | None:
+        common = metric == ACCURACY
+        key = id(cell), "" if common else partition
+        if key not in known:
+            known[key] = mean_of(cell, "correct") if common else own_site(cell, partition, where)
+        return known[key]
+
+    return score
+
+
+def _difference(left: Estimate | None, right: Estimate | None) -> Estimate | None:
+    return stats.minus(left, right) if left and right else None
+
+
+def _judge_all(trials: Sequence[_Trial], rule: Rule) -> list[Verdict]:
+    """Judge every trial, its p-values adjusted over those of its claim that are tested."""
+    families: dict[tuple[str, bool], list[int]] = {}
+    for number, trial in enumerate(trials):
+        families.setdefault((trial.claim.id, trial.synthetic), []).append(number)
+    judged: dict[int, Verdict] = {}
+    for members in families.values():
+        family = [trials[number] for number in members]
+        above = stats.holm([_p(trial, rule, _same_way) for trial in family])
+        below = stats.holm([_p(trial, rule, _turned) for trial in family])
+        for number, *values in zip(members, above, below, strict=True):
+            judged[number] = _judged(trials[number], rule, *values)
+    return [judged[number] for number in range(len(trials))]
+
+
+def _same_way(score: Estimate) -> Estimate:
+    return score
+
+
+def _turned(score: Estimate) -> Estimate:
+    return replace(score, per_seed=-score.per_seed, left_out=-score.left_out)
+
+
+def _p(trial: _Trial, rule: Rule, turned: Callable[[Estimate], Estimate]) -> float:
+    """That the difference lies above its bound, or below it when ``turned``; NaN if untested."""
+    if trial.difference is None or _too_small(trial, rule):
+        return float("nan")
+    bound = _bound(trial, rule)
+    shifted = replace(
+        trial.difference,
+        per_seed=trial.difference.per_seed - bound,
+        left_out=trial.difference.left_out - bound,
+    )
+    return stats.p_above(turned(shifted))
+
+
+def _bound(trial: _Trial, rule: Rule) -> float:
+    """What the difference must exceed for the claim to hold."""
+    return -rule.margin(trial.gain.mean) if trial.gain else 0.0
+
+
+def _too_small(trial: _Trial, rule: Rule) -> bool:
+    return trial.gain is not None and trial.gain.low < rule.least_gain
+
+
+def _judged(trial: _Trial, rule: Rule, above: float, below: float) -> Verdict:
+    if trial.difference is None:
+        return _verdict(trial, OPEN, trial.lacking)
+    found, gain = stats.interval(trial.difference), trial.gain
+    numbers: dict[str, Any] = {
+        "mean": found.mean,
+        "low": found.low,
+        "high": found.high,
+        "n_seeds": max(1, len(trial.difference.seeds)),
+    }
+    if gain:
+        numbers |= {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
+    if gain and _too_small(trial, rule):
+        return _verdict(
+            trial,
+            SMALL,
+            f"{_reference(trial)} − base has the lower bound {points(gain.low)}, and "
+            f"{points(rule.least_gain)} points are needed",
+            **numbers,
+        )
+    bound = _bound(trial, rule)
+    if gain:
+        numbers["margin"] = -bound
+    word, reason = decide(found, bound, above, below)
+    return _verdict(trial, word, reason, p=above, **numbers)
+
+
+def decide(found: Interval, bound: float, above: float, below: float) -> tuple[str, str]:
+    """The word and its reason, from an interval, a bound and two adjusted one-sided p-values.
+
+    ``above`` belongs to the difference being above ``bound``, ``below`` to its being below.
+    """
+    limit = points(bound) if bound else "0"
+    for beyond, side, p, word in (
+        (found.low > bound, "above", above, HOLDS),
+        (found.high < bound, "below", below, FAILS),
+    ):
+        if beyond and p < _LEVEL:
+            return word, f"the interval lies {side} {limit}"
+        if beyond:
+            return OPEN, f"adjusted for the other tests of this claim p = {p:.2g}, not < {_LEVEL:g}"
+    return OPEN, f"the interval holds {limit}"
+
+
+def points(fraction: float) -> str:
+    """A difference of fractions in percentage points, with its sign."""
+    return f"{100 * fraction:+.1f}"
+
+
+def _reference(trial: _Trial) -> str:
+    """What the subject is compared with, as settings and methods are named in tables."""
+    part, setting = trial.part, trial.left.config.setting
+    return part.to if part.of_settings else f"{part.to} {setting}"
+
+
+def _verdict(trial: _Trial, word: str, reason: str, **numbers: Any) -> Verdict:
+    config, runs = trial.left.config, trial.runs
+    given = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    return Verdict(
+        claim=trial.claim.id,
+        part=trial.part.name,
+        task=config.task,
+        backbone=config.backbone,
+        method=config.method,
+        partition=trial.left.partition,
+        metric=trial.part.metric,
+        contrast=f"{trial.part.of} − {trial.part.to}",
+        synthetic=trial.synthetic,
+        verdict=_OF_LOOKALIKES[word] if trial.synthetic else word,
+        reason=reason,
+        runs=tuple(run.id for run in runs),
+        **({"n_test": int(runs[0].metrics["n_test"])} if runs else {}),
+        **given,
+    )
+
+
+def _saving(
+    bare: Verdict,
+    trial: _Trial,
+    limited: Mapping[tuple[str, str, str], Verdict],
+    measured: Measured,
+) -> Verdict:
+    """A resource is saved with limited loss: both are needed, and either may be undecided."""
+    loss = limited.get((bare.claim, bare.contrast, bare.about))
+    saved = _saved(trial, measured)
+    word, reason = _is_saved(trial.part, saved)
+    if trial.lacking:
+        word, reason = OPEN, trial.lacking
+    if word == HOLDS:
+        word, also = _is_limited(loss)
+        reason = f"{reason}; {also}"
+    numbers = {} if saved is None else {"mean": saved.mean, "low": saved.low, "high": saved.high}
+    return _verdict(trial, word, reason, n_seeds=len(trial.left.runs), **numbers)
+
+
+def _is_saved(part: Part, saved: Saving | None) -> tuple[str, str]:
+    what = part.metric.replace("_", " ")
+    if saved is None:
+        return OPEN, NOT_MEASURED
+    if saved.evidence != part.evidence:
+        return OPEN, f"{what} is {saved.evidence}, and only {part.evidence} {what} decides"
+    share = f"{100 * abs(saved.mean):.1f} %"
+    if saved.low > 0:
+        return HOLDS, f"saves {share} of {what}"
+    if saved.high <= 0:
+        return FAILS, f"needs {share} more {what}" if saved.mean < 0 else f"saves no {what}"
+    return OPEN, f"the interval of what it saves of {what} holds 0"
+
+
+def _is_limited(loss: Verdict | None) -> tuple[str, str]:
+    if loss is None:
+        return OPEN, "the claim states no test for its loss of accuracy"
+    if loss.verdict in _POSITIVE:
+        return HOLDS, "its loss of accuracy is limited"
+    if loss.verdict in _NEGATIVE:
+        return FAILS, "its loss of accuracy is not limited"
+    return OPEN, "its loss of accuracy cannot be decided"
+
+
+def _saved(trial: _Trial, measured: Measured) -> Saving | None:
+    if trial.part.metric == "adapter_bytes":
+        return None if trial.lacking else _counted(trial)
+    config = trial.left.config
+    return measured.get((trial.part.metric, config.backbone, config.method))
+
+
+def _counted(trial: _Trial) -> Saving | None:
+    """Bytes of an adapter do not depend on the seed: the first run of each side tells them."""
+    if trial.right is None:
+        return None
+    left, right = (cell.runs[0].metrics["adapter_bytes"] for cell in (trial.left, trial.right))
+    share = 1 - left / right
+    return Saving(share, share, share, "counted")
+
+
+def summaries(stated: Claims, judged: Sequence[Verdict]) -> list[Summary]:
+    """One for every part of every claim, and for look-alikes and real tasks where both are there.
+
+    A part holds only if it holds in every cell that is decided, and at least one is.
+    """
+    return [
+        summary
+        for claim in stated.claims
+        for part in claim.parts
+        for summary in _summaries_of(claim, part, judged)
+    ]
+
+
+def _summaries_of(claim: Claim, part: Part, judged: Sequence[Verdict]) -> Iterator[Summary]:
+    mine = [v for v in judged if (v.claim, v.part) == (claim.id, part.name)]
+    kinds = [k for k in (False, True) if any(v.synthetic == k for v in mine)] or [False]
+    for synthetic in kinds:
+        some = tuple(v for v in mine if v.synthetic == synthetic)
+        held = sum(v.verdict in _POSITIVE for v in some)
+        against = sum(v.verdict in _NEGATIVE for v in some)
+        word = _together(held, against, some)
+        shown = _OF_LOOKALIKES[word] if synthetic else word
+        yield Summary(claim.id, part.name, synthetic, shown, held, held + against, some)
+
+
+def _together(held: int, against: int, some: Sequence[Verdict]) -> str:
+    if against:
+        return FAILS
+    if held:
+        return HOLDS
+    return SMALL if some and all(v.verdict == SMALL for v in some) else OPEN
