@@ -16,8 +16,10 @@ from fedbench.energy.meters import MEASURED
 from fedbench.files import write_bytes, write_json
 from fedbench.phases import PHASES
 from fedbench.report import stats, style
+from fedbench.report.claim_file import Evidence
 from fedbench.report.figures import nothing, write_picture
 from fedbench.report.tables import NOT_RUN
+from fedbench.report.verdicts import Measured, Saving
 from fedbench.report.writing import latex, markdown, numbers
 
 if TYPE_CHECKING:
@@ -151,6 +153,46 @@ def _summary(values: stats.Array) -> dict[str, Any]:
         "ci_high": interval.high,
         "ci_kind": "t over repeats",
     }
+
+
+def savings(record: Mapping[str, Any] | None) -> Measured:
+    """What each method saves of energy and peak memory against LoRA, paired by repeat.
+
+    Energy is that of training, per token, in the federated setting; peak memory is the system's.
+    """
+    if record is None:
+        return {}
+    needs = {
+        "energy": lambda one: _joules(one, ["train"], _COUNTED) / one["tokens"],
+        "peak_memory": lambda one: one["peak_memory_bytes"],
+    }
+    chosen = [one for one in record["measurements"] if one["config"]["setting"] == "federated"]
+    by_method: dict[str, dict[int, Measurement]] = {}
+    for one in chosen:
+        by_method.setdefault(one["method"], {})[one["repeat"]] = one
+    reference = by_method.pop("lora", {})
+    return {
+        (resource, record["spec"]["backbone"], method): saving
+        for method, mine in by_method.items()
+        for resource, need in needs.items()
+        if (saving := _saving(mine, reference, need, resource)) is not None
+    }
+
+
+def _saving(
+    mine: Mapping[int, Measurement],
+    reference: Mapping[int, Measurement],
+    need: Callable[[Measurement], float],
+    resource: str,
+) -> Saving | None:
+    """One minus the ratio of needs, with a t interval over the repeats that both have."""
+    both = sorted({*mine} & {*reference})
+    if len(both) < 2:
+        return None
+    found = stats.seed_interval(np.array([1 - need(mine[i]) / need(reference[i]) for i in both]))
+    how = _obtained("training", "J per token", mine[both[0]]) if resource == "energy" else MEASURED
+    evidence: Evidence = "estimated" if is_estimated(how) else "measured"
+    return Saving(found.mean, found.low, found.high, evidence)
 
 
 def energy_wide(frame: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbench import grid, profiles
+from fedbench.energy.suite import found as energy_record
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes, write_json
 from fedbench.paths import CHECKOUT
@@ -23,6 +24,7 @@ from fedbench.report import verdicts as judging
 from fedbench.report.cells import Cell, cells
 from fedbench.report.claim_file import FILE, Claims, digest, read_claims
 from fedbench.report.claims import check_passes_of, check_scores_of
+from fedbench.report.energy import savings
 from fedbench.report.origin import remarks
 from fedbench.report.verdicts import Summary, Verdict, points
 from fedbench.report.writing import markdown_lines
@@ -56,7 +58,9 @@ def verify(profile: str, folder: Path, *, accept: bool = False) -> bool:
     stated, name = read_claims(), profiles.short_name(profile)
     runs, planned = grid.found(profile), grid.planned(profile)
     found = cells(runs, planned)
-    told = judging.summaries(stated, judging.verdicts(stated, found))
+    told = judging.summaries(
+        stated, judging.verdicts(stated, found, savings(energy_record(profile)))
+    )
     failed = failures(found)
     said = [when_fixed(runs), *remarks(runs)]
     print("\n".join([*lines(stated, told), "", *(f"note: {text}" for text in said), ""]))

@@ -139,3 +139,31 @@ def test_a_table_is_written_with_its_numbers_and_origin(frame, tmp_path):
         "energy.json",
     }
     assert "commit" in (tmp_path / "energy.json").read_text()
+
+
+def both(scale, how=HOW, **other):
+    lora = [measurement(repeat=i, how=how) for i in range(3)]
+    ia3 = [measurement("ia3", repeat=i, scale=scale, how=how, **other) for i in range(3)]
+    return record(*lora, *ia3)
+
+
+def test_half_the_joules_per_token_is_a_saving_of_a_half():
+    saved = energy.savings(both(0.5))["energy", "fedbench-llama", "ia3"]
+    assert saved.mean == pytest.approx(0.5)
+    assert saved.evidence == "measured"
+
+
+def test_a_saving_that_was_estimated_says_so():
+    saved = energy.savings(both(0.5, how=GUESSED))
+    assert saved["energy", "fedbench-llama", "ia3"].evidence == "estimated"
+    assert saved["peak_memory", "fedbench-llama", "ia3"].evidence == "measured"
+
+
+def test_more_memory_is_a_negative_saving():
+    saved = energy.savings(both(1.0, peak_memory_bytes=600_000_000))
+    assert saved["peak_memory", "fedbench-llama", "ia3"].mean == pytest.approx(-0.2)
+
+
+def test_nothing_measured_saves_nothing():
+    assert energy.savings(None) == {}
+    assert energy.savings(record(measurement(), measurement("ia3"))) == {}
