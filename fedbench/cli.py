@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
         ("tune", _tune, "search a profile's learning rates and passes"),
         ("record", _record, "keep a profile's finished runs under data/recorded"),
         ("controls", _controls, "check the look-alikes on generator seeds never tuned on"),
+        ("report", _report, "make one HTML site of a profile's executed notebooks"),
+        ("status", _status, "list which runs are fresh, stale or missing, and why"),
+        ("plan", _plan, "say what a profile needs, before anything starts"),
     ):
         sub = add(name, command, text)
         sub.add_argument(
@@ -79,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
         )
         if command is _figures:
             sub.add_argument("--output", help="folder of tables and figures (figures/PROFILE)")
+        if command is _report:
+            sub.add_argument("--figures", type=Path, help="where they are (figures/PROFILE)")
     return parser
 
 
@@ -224,6 +229,24 @@ def _controls(known: argparse.Namespace, extra: Sequence[str]) -> None:
     print(f"Wrote {write_checks(checks, known.profile)}.")
     if not checks["passed"].all():
         raise FedbenchError(f"{(~checks['passed']).sum()} of {len(checks)} controls failed.")
+
+
+def _report(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.report.site import build_site
+
+    print(f"Wrote {build_site(known.profile, known.figures)}: open it in a browser.")
+
+
+def _status(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.report.status import status
+
+    print("\n".join(status(known.profile)))
+
+
+def _plan(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.report.plan import plan
+
+    plan(known.profile)
 
 
 def _record(known: argparse.Namespace, extra: Sequence[str]) -> None:
