@@ -193,7 +193,8 @@ def _gpu_lines(planned: Sequence[Need], device: Device, minutes: float) -> list[
     hours = sum(need.hours(device) for need in planned)
     return [
         f"GPU memory: {max(need.memory for need in planned) / GB:.0f} GB for the largest run",
-        f"GPU-hours: {hours:,.0f} on one {device.name} (estimated)",
+        f"GPU-hours: {hours:,.0f} on one {device.name} (estimated, a lower bound: without "
+        "loading, padding and free generation)",
         f"energy: {hours * device.watts / 1000:,.0f} kWh (estimated)",
     ]
 

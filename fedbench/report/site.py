@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -80,18 +81,7 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
         "synthetic": _SAID_OF_LOOKALIKES if marked else "",
         "drawings": drawings,
     }
-    target = home() / "report" / short
-    shutil.rmtree(target, ignore_errors=True)
-    for path in _files(drawn):
-        write_bytes(target / "files" / path.name, path.read_bytes())
-    for link, (title, body) in pages.items():
-        _write(target, link, "page.html.j2", common, title=title, body=body)
-    _write(target, "figures.html", "figures.html.j2", common, title="Figures")
-    made = distinct_origins(drawn)
-    _write(
-        target, "provenance.html", "provenance.html.j2", common, title="Provenance", origins=made
-    )
-    parts = {
+    first = {
         "title": f"fedbench: profile {short}",
         "about": spec.title,
         "headline": next((one for one in drawings if one.name == "main_results_figure"), None),
@@ -100,7 +90,20 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
         "audit": _audit_table(drawn / "data_audit.csv"),
         "notebooks": [(link, title) for link, (title, _) in pages.items()],
     }
-    _write(target, "index.html", "index.html.j2", common, **parts)
+    origins = distinct_origins(drawn)
+    rendered = {
+        **{link: {"title": title, "body": body} for link, (title, body) in pages.items()},
+        "figures.html": {"title": "Figures"},
+        "provenance.html": {"title": "Provenance", "origins": origins},
+        "index.html": first,
+    }
+    target = home() / "report" / short
+    shutil.rmtree(target, ignore_errors=True)
+    for path in _files(drawn):
+        write_bytes(target / "files" / path.name, path.read_bytes())
+    for link, values in rendered.items():
+        page = _template(link)(here=link, **{**common, **values})
+        write_bytes(target / link, page.encode())
     if broken := broken_links(target):
         raise FedbenchError(
             f"The report in {target} has links that lead nowhere ({'; '.join(broken)}): "
@@ -178,6 +181,7 @@ def notebook_page(copy: Path) -> tuple[str, str]:
     import nbformat
     from nbconvert import HTMLExporter
 
+    logging.getLogger("traitlets").setLevel(logging.ERROR)  # pictures are named below
     read = nbformat.read(str(copy), as_version=4)
     exporter: Any = HTMLExporter(template_name="basic", exclude_anchor_links=True)
     body, _ = exporter.from_notebook_node(read)
@@ -292,16 +296,10 @@ def _leads_somewhere(folder: Path, pages: Mapping[str, _Links], here: str, targe
 
 
 @lru_cache
-def _template(name: str) -> Callable[..., str]:
+def _template(link: str) -> Callable[..., str]:
+    """What renders the page called ``link``: a template of its own, else the plain one."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     loader = FileSystemLoader(_TEMPLATES)
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
-    return environment.get_template(name).render
-
-
-def _write(
-    target: Path, link: str, template: str, common: Mapping[str, Any], **values: Any
-) -> None:
-    page = _template(template)(here=link, **{**common, **values})
-    write_bytes(target / link, page.encode())
+    return environment.select_template([f"{link}.j2", "page.html.j2"]).render

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 
 import nbformat
 import pytest
@@ -41,15 +43,22 @@ def notebook(path, text="# 1. A page\n\nWords."):
     return path
 
 
+@pytest.fixture(scope="module")
+def figures(runs, tmp_path_factory):
+    """A folder as notebooks leave it: a table, and what stands for a figure; not to be changed."""
+    folder, page = tmp_path_factory.mktemp("figures"), wide(main_results(runs))
+    for name in ("main_table", "main_results_figure"):
+        write_table(page, name, folder, runs, "Main.")
+    (folder / "main_results_figure.png").write_bytes(b"a picture")
+    return folder
+
+
 @pytest.fixture
-def drawn(runs, tmp_path):
-    """Tables of synthetic runs, and an executed notebook, where a report looks for them."""
+def drawn(figures, tmp_path):
+    """Figures and an executed notebook, where a report looks for them."""
     notebook(tmp_path / "notebooks" / "01_page.ipynb")
     notebook(home() / "notebooks" / "tiny" / "01_page.ipynb")
-    results = main_results(runs)
-    for name in ("main_table", "main_results_figure"):
-        write_table(wide(results), name, tmp_path / "figures", runs, "Main.")
-    (tmp_path / "figures" / "main_results_figure.png").write_bytes(b"a picture")
+    shutil.copytree(figures, tmp_path / "figures")
     return tmp_path
 
 
@@ -86,9 +95,7 @@ def test_a_notebook_keeps_its_pictures_and_its_tables_scroll(drawn):
     assert f"data:image/png;base64,{PIXEL}" in page.replace("\n", "")
     assert '<div class="scroll" tabindex="0"' in page
     assert "Figure of “1. A page”" in page
-    assert "1 &lt; 2" in page.replace('<span class="o">', "").replace("</span>", "").replace(
-        '<span class="mi">', ""
-    )
+    assert "1 &lt; 2" in re.sub(r"</?span[^>]*>", "", page)
 
 
 def test_every_page_says_that_look_alikes_are_synthetic(drawn):
@@ -96,10 +103,9 @@ def test_every_page_says_that_look_alikes_are_synthetic(drawn):
         assert "<strong>Synthetic.</strong>" in page.read_text()
 
 
-def test_a_report_on_real_data_does_not_say_so(drawn, runs):
-    real = [run for run in runs if not run.metrics["synthetic"]]
-    for name in ("main_table", "main_results_figure"):
-        write_table(wide(main_results(real)), name, drawn / "figures", real, "Main.")
+def test_a_report_on_real_data_does_not_say_so(drawn):
+    for path in (drawn / "figures").glob("*.json"):
+        path.write_text(json.dumps({"caption": "Main.", "origins": []}))
 
     assert "<strong>Synthetic.</strong>" not in (built(drawn) / "index.html").read_text()
 
@@ -154,5 +160,3 @@ def test_a_report_is_built_anew_and_keeps_no_page_of_an_older_one(drawn):
     old.write_text("old")
 
     assert not (built(drawn) / "old.html").exists()
-        drawing.name for drawing in sites.find_drawings(drawn / "figures", "")
-    }
