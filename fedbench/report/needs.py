@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.report.shapes import Shape
-from fedbench.tasks import SPLITS, Example, Task, is_local, load_task
+from fedbench.tasks import Example, Task, is_local, load_task
 
 #: Bytes per weight of NF4 with double quantisation: 4 bits, and 8/64 + 32/(64 * 256) bits of
 #: constants (arXiv:2305.14314, section 3).
@@ -77,7 +77,9 @@ def facts_of(task: str) -> Facts | None:
     lengths = [_characters(example) / CHARACTERS_PER_TOKEN for example in train]
     rows = [len(e.prompt) + sum(map(len, e.choices)) for e in test]
     return Facts(
-        *(len(loaded.of_split(split)) for split in SPLITS),
+        len(train),
+        len(loaded.of_split("validation")),
+        len(test),
         tokens=sum(lengths) / len(lengths),
         row=sum(rows) / len(rows) / CHARACTERS_PER_TOKEN,
         longest=max(lengths),
