@@ -28,7 +28,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures verify compare test test-slow test-real test-all lint format tune backbones notebooks env lock wheel clean FORCE
+.PHONY: help figures report verify compare status plan test test-slow test-real test-all lint format tune backbones notebooks env lock wheel clean FORCE
 
 help: ## Show this list
 	@echo "make TARGET [PROFILE=tiny|smoke|cpu|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
@@ -43,6 +43,15 @@ verify: $(STAMP) ## Tell the verdict of PROFILE on every claim, hold it against 
 
 compare: $(STAMP) ## Hold the tables of PROFILE against those of the last commit
 	@$(RUN) -m fedbench compare --profile $(PROFILE)
+
+report: $(STAMP) ## Make one HTML site of PROFILE's executed notebooks in build/report/
+	@$(RUN) -m fedbench report --profile $(PROFILE)
+
+status: $(STAMP) ## List which runs of PROFILE are fresh, stale or missing, why, and the time left
+	@$(RUN) -m fedbench status --profile $(PROFILE)
+
+plan: $(STAMP) ## Say what PROFILE needs (runs, memory, hours, downloads, disk, energy)
+	@$(RUN) -m fedbench plan --profile $(PROFILE)
 
 test: $(STAMP) ## Run the fast tests
 	@$(RUN) -m pytest -m "not slow and not real" -n 2

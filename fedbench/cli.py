@@ -83,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
         ("verify", _verify, "tell the verdict on every claim, and hold it against the record"),
         ("compare", _compare, "hold a profile's tables against those of the last commit"),
         ("reproduce", _reproduce, "do the runs behind one row of a table again"),
+        ("report", _report, "make one HTML site of a profile's executed notebooks"),
+        ("status", _status, "list which runs are fresh, stale or missing, and why"),
+        ("plan", _plan, "say what a profile needs, before anything starts"),
     ):
         sub = add(name, command, text)
         sub.add_argument(
@@ -97,6 +100,8 @@ def _parser() -> argparse.ArgumentParser:
         if command is _reproduce:
             sub.add_argument("table", help="main_results, contrasts or convergence_final")
             sub.add_argument("row", type=int, help="its number in the CSV, from 1")
+        if command is _report:
+            sub.add_argument("--figures", type=Path, help="where they are (figures/PROFILE)")
     return parser
 
 
@@ -289,6 +294,24 @@ def _reproduce(known: argparse.Namespace, extra: Sequence[str]) -> int:
     found = reproduce(known.profile, known.table, known.row, Path(_figures_folder(known)))
     print(found)
     return 0 if found.within else 1
+
+
+def _report(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.report.site import build_site
+
+    print(f"Wrote {build_site(known.profile, known.figures)}: open it in a browser.")
+
+
+def _status(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.report.status import status
+
+    print("\n".join(status(known.profile)))
+
+
+def _plan(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.report.plan import plan
+
+    plan(known.profile)
 
 
 def _record(known: argparse.Namespace, extra: Sequence[str]) -> None:

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+
+import nbformat
+import pytest
+
+from fedbench.errors import FedbenchError
+from fedbench.paths import home
+from fedbench.report import write_table
+from fedbench.report.site import broken_links, build_site, claims_section, distinct_origins
+from fedbench.report.tables import main_results, wide
+
+PIXEL = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
+    "gg=="
+)
+CLAIMS = {
+    "profile": "tiny",
+    "checks": {"scores": "passed"},
+    "notes": ["margins were committed later"],
+    "parts": [
+        {
+            "claim": "C1", "sentence": "Federated is close.", "part": "common | items",
+            "verdict": "holds", "said": "in 1 of 1 cells", "synthetic": True,
+        }
+    ],
+}  # fmt: skip
+
+
+def notebook(path, text="# 1. A page\n\nWords."):
+    made = nbformat.v4.new_notebook()
+    shown = [
+        nbformat.v4.new_output("display_data", data={"image/png": PIXEL, "text/plain": "image"}),
+        nbformat.v4.new_output("execute_result", data={"text/markdown": "| a |\n| --- |\n| b |\n"}),
+    ]
+    made.cells = [nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("1 < 2")]
+    made.cells[1].outputs = shown
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(made, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def figures(runs, tmp_path_factory):
+    """A folder as notebooks leave it: a table, and what stands for a figure; not to be changed."""
+    folder, page = tmp_path_factory.mktemp("figures"), wide(main_results(runs))
+    for name in ("main_table", "main_results_figure"):
+        write_table(page, name, folder, runs, "Main.")
+    (folder / "main_results_figure.png").write_bytes(b"a picture")
+    return folder
+
+
+@pytest.fixture
+def drawn(figures, tmp_path):
+    """Figures and an executed notebook, where a report looks for them."""
+    notebook(tmp_path / "notebooks" / "01_page.ipynb")
+    notebook(home() / "notebooks" / "tiny" / "01_page.ipynb")
+    shutil.copytree(figures, tmp_path / "figures")
+    return tmp_path
+
+
+def built(drawn):
+    return build_site("tiny", drawn / "figures", drawn / "notebooks").parent
+
+
+def test_every_page_is_one_click_from_the_first_and_no_link_is_broken(drawn):
+    folder = built(drawn)
+    index = (folder / "index.html").read_text()
+
+    assert broken_links(folder) == []
+    assert sorted(path.name for path in folder.glob("*.html")) == [
+        "01_page.html", "figures.html", "index.html", "provenance.html",
+    ]  # fmt: skip
+    for page in folder.glob("*.html"):
+        assert f'href="{page.name}"' in index
+    assert 'href="files/main_table.csv"' in index
+
+
+def test_pages_load_nothing_and_run_nothing(drawn):
+    for page in built(drawn).glob("*.html"):
+        text = page.read_text()
+        assert 'name="viewport"' in text
+        assert "<script" not in text
+        assert "@import" not in text
+        assert "url(" not in text
+        assert 'src="http' not in text
+
+
+def test_a_notebook_keeps_its_pictures_and_its_tables_scroll(drawn):
+    page = (built(drawn) / "01_page.html").read_text()
+
+    assert f"data:image/png;base64,{PIXEL}" in page.replace("\n", "")
+    assert '<div class="scroll" tabindex="0"' in page
+    assert "Figure of “1. A page”" in page
+    assert "1 &lt; 2" in re.sub(r"</?span[^>]*>", "", page)
+
+
+def test_every_page_says_that_look_alikes_are_synthetic(drawn):
+    for page in built(drawn).glob("*.html"):
+        assert "<strong>Synthetic.</strong>" in page.read_text()
+
+
+def test_a_report_on_real_data_does_not_say_so(drawn):
+    for path in (drawn / "figures").glob("*.json"):
+        path.write_text(json.dumps({"caption": "Main.", "origins": []}))
+
+    assert "<strong>Synthetic.</strong>" not in (built(drawn) / "index.html").read_text()
+
+
+def test_a_notebook_that_was_not_executed_is_named_with_the_remedy(drawn):
+    notebook(drawn / "notebooks" / "02_more.ipynb")
+    with pytest.raises(FedbenchError, match=r"02_more\.ipynb .* make figures PROFILE=tiny"):
+        built(drawn)
+
+
+def test_a_folder_without_figures_is_named_with_the_remedy(drawn, tmp_path):
+    with pytest.raises(FedbenchError, match="run make figures PROFILE=tiny"):
+        build_site("tiny", tmp_path / "empty", drawn / "notebooks")
+
+
+def test_a_link_of_a_notebook_that_leads_nowhere_is_refused(drawn):
+    notebook(home() / "notebooks" / "tiny" / "01_page.ipynb", "# A\n\n[there](nowhere.html)")
+    with pytest.raises(FedbenchError, match=r"01_page\.html: nowhere\.html"):
+        built(drawn)
+
+
+def test_a_link_to_a_place_in_a_page_needs_that_place(tmp_path):
+    (tmp_path / "a.html").write_text('<p id="x"><a href="b.html#y">1</a><a href="#x">2</a>')
+    (tmp_path / "b.html").write_text('<a href="a.html#x">3</a>')
+
+    assert broken_links(tmp_path) == ["a.html: b.html#y"]
+
+
+def test_claims_are_shown_with_their_verdicts_once_they_were_told(tmp_path):
+    path = tmp_path / "claims.json"
+    assert "make verify PROFILE=tiny" in claims_section(path, "tiny")
+
+    path.write_text(json.dumps(CLAIMS))
+    said = claims_section(path, "tiny")
+    for words in ("C1. Federated is close.", "(synthetic)", "<strong>holds</strong>", "passed"):
+        assert words in said
+    assert "margins were committed later" in said
+
+
+def test_the_same_origin_is_shown_once_with_all_its_runs(tmp_path):
+    for name, run in (("a", "1"), ("b", "2")):
+        origin = {"commit": "c", "runs": {run: "lora"}, "inputs": {name: "hash"}}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"origins": [origin]}))
+
+    assert distinct_origins(tmp_path) == [
+        {"commit": "c", "runs": {"1": "lora", "2": "lora"}, "inputs": {"a": "hash", "b": "hash"}}
+    ]
+
+
+def test_a_report_is_built_anew_and_keeps_no_page_of_an_older_one(drawn):
+    old = built(drawn) / "old.html"
+    old.write_text("old")
+
+    assert not (built(drawn) / "old.html").exists()
