@@ -277,7 +277,7 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
         for ax in axes[-1]:
             ax.set_xlabel("passes over the data")
         _name_settings(figure)
-        figure.supylabel("validation accuracy (%), band: least to greatest seed")
+        figure.supylabel("validation accuracy (%)\nband: least to greatest seed")
     return figure
 
 
