@@ -81,7 +81,7 @@ def test_the_tiny_profile_goes_from_nothing_to_all_tables_and_figures(tmp_path):
     figures = tmp_path / "figures"
     copies = build("tiny", output=str(figures))
 
-    assert [copy.name[:2] for copy in copies] == ["01", "02", "03", "04"]
+    assert [copy.name[:2] for copy in copies] == ["01", "02", "03", "04", "05"]
     check_written(figures, ["data_audit", "main_table", "main_results", "contrasts"], TABLE)
     first = {path.name: path.read_bytes() for path in figures.iterdir()}
 
