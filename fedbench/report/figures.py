@@ -82,6 +82,8 @@ def write_picture(figure: Figure, name: str, folder: Path, said: str) -> None:
 def main_figure(frame: pd.DataFrame, metric: str = ACCURACY) -> Figure:
     """Scores with 95 % intervals: a panel per task, a line per backbone, method and partition.
 
+    Every seed is a small hollow point beside its mean.
+
     ``frame`` is that of :func:`~fedbench.report.tables.main_results`; dashed: guessing, dotted:
     always the majority answer of training. A setting without runs is named as not run.
     """
@@ -145,6 +147,10 @@ def _draw_score(ax: Axes, row: dict[Any, Any], height: int) -> None:
     middle, low, high = (100 * row[name] for name in ("mean", "ci_low", "ci_high"))
     place = height + 0.21 * (SETTINGS.index(row["setting"]) - 1.5)
     ax.plot([low, high], [place, place], color=looks.color, linewidth=1.1, zorder=2)
+    seeds = [100 * float(value) for value in row["per_seed"].split()]
+    if len(seeds) > 1:
+        hollow = {"color": looks.color, "markerfacecolor": "white", "markeredgewidth": 0.5}
+        ax.plot(seeds, [place] * len(seeds), "o", markersize=2.2, zorder=4, **hollow)
     label = row["setting"] if height == 0 else None
     ax.plot(middle, place, looks.marker, color=looks.color, label=label, zorder=3)
 

@@ -31,6 +31,7 @@ MAIN_COLUMNS = (
     *("task", "task_title", "backbone", "method", "setting", "partition", "sites"),
     *("sites_trained", "rule"),
     *("metric", "mean", "ci_low", "ci_high", "ci_kind", "n_seeds", "n_seeds_planned"),
+    "per_seed",
     *("n_train", "n_test", "split", "scoring", "compute", "labels", "passes", "steps", "flops"),
     *("chance", "majority", "blind", "p_chance", "p_majority", "p_blind"),
     *("smallest_difference", "verdict", "synthetic", "note", "runs"),
@@ -104,6 +105,7 @@ def _row(cell: Cell, metric: str, score: stats.Estimate) -> dict[str, Any]:
         "ci_high": min(1.0, found.high),
         "ci_kind": found.kind,
         "n_seeds": len(cell.runs),
+        "per_seed": " ".join(f"{value:.6g}" for value in score.per_seed),
         "smallest_difference": stats.smallest_difference(found),
     }
 
