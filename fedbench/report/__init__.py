@@ -22,6 +22,7 @@ from fedbench.report.figures import (
     save_figure,
 )
 from fedbench.report.inventory import audit, composition, convergence, resources
+from fedbench.report.peers import beside_others
 from fedbench.report.sentences import (
     say_audit,
     say_composition,
@@ -37,6 +38,7 @@ __all__ = [
     "FIGURE",
     "TABLE",
     "audit",
+    "beside_others",
     "check_equal_passes",
     "check_scores",
     "check_written",

@@ -1,0 +1,64 @@
+"""Published values: each with a source, and beside ours only where the work is the same."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from fedbench.report import peers
+from fedbench.report.peers import Published, differences, published
+
+SAME = {
+    "system": "theirs",
+    "source": "a paper",
+    "task": "fpb",
+    "backbone": "fedbench-llama",
+    "method": "lora",
+    "setting": "federated",
+    "split": "given",
+    "metric": "accuracy",
+    "value": 0.5,
+}
+
+
+def cell(**other):
+    config = {k: SAME[k] for k in ("task", "backbone", "method", "setting")} | other
+    run = SimpleNamespace(metrics={"split": "given", "accuracy": 0.6})
+    return SimpleNamespace(config=SimpleNamespace(**config), runs=[run])
+
+
+def test_every_published_value_has_a_source_and_is_a_share():
+    assert published()
+    for one in published():
+        assert one.source
+        assert 0 < one.value < 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("backbone", "GPT-4"), ("method", "qlora"), ("setting", "base"), ("split", "its own")],
+)
+def test_what_differs_is_named(field, value):
+    one = Published(**SAME | {field: value})
+    assert differences(one, cell()) == [field]
+    assert peers._ours(one, [cell()]) == f"not the same work: another {field}"
+
+
+def test_the_same_work_stands_beside_ours():
+    assert differences(Published(**SAME), cell()) == []
+    assert peers._ours(Published(**SAME), [cell()]) == "60.0"
+
+
+def test_a_pinned_backbone_is_the_backbone():
+    assert differences(Published(**SAME), cell(backbone="fedbench-llama@abc")) == []
+
+
+def test_an_untuned_backbone_has_no_method():
+    one = Published(**SAME | {"setting": "base", "method": "none"})
+    assert differences(one, cell(setting="base")) == []
+
+
+def test_tasks_that_we_did_not_run_are_left_out(monkeypatch):
+    monkeypatch.setattr(peers, "cells", lambda runs: [cell(task="medqa")])
+    assert peers.beside_others([]).empty
