@@ -149,8 +149,8 @@ def _draw_score(ax: Axes, row: dict[Any, Any], height: int) -> None:
     ax.plot([low, high], [place, place], color=looks.color, linewidth=1.1, zorder=2)
     seeds = [100 * float(value) for value in row["per_seed"].split()]
     if len(seeds) > 1:
-        hollow: dict[str, Any] = {"color": looks.color, "markerfacecolor": "white", "markeredgewidth": 0.5}
-        ax.plot(seeds, [place] * len(seeds), "o", markersize=2.2, zorder=4, **hollow)
+        (points,) = ax.plot(seeds, [place] * len(seeds), "o", color=looks.color, zorder=4)
+        points.set(markersize=2.2, markerfacecolor="white", markeredgewidth=0.5)
     label = row["setting"] if height == 0 else None
     ax.plot(middle, place, looks.marker, color=looks.color, label=label, zorder=3)
 
