@@ -1,6 +1,6 @@
 # fedbench needs Python 3.11 to 3.13 and make; everything else is installed into .venv on first use.
 #
-#   PROFILE      tiny | smoke | cpu | paper: which grid `figures` and `tune` compute, and which one
+#   PROFILE      tiny | smoke | cpu | pretraining | paper: which grid `figures` and `tune` compute, and which one
 #                `verify` and `compare` look at
 #   PYTHON       the Python that .venv is made from (default: the first on PATH that fits)
 #   EXTRAS       what is installed beside the runtime: dev (default) or dev,flower; .venv remembers it
@@ -28,10 +28,10 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures report verify compare status plan test test-slow test-real test-all lint format tune backbones notebooks env lock wheel clean FORCE
+.PHONY: help figures report verify compare status plan test test-slow test-real test-all lint format energy controls tune backbones notebooks env lock wheel clean FORCE
 
 help: ## Show this list
-	@echo "make TARGET [PROFILE=tiny|smoke|cpu|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
+	@echo "make TARGET [PROFILE=tiny|smoke|cpu|pretraining|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 
@@ -75,6 +75,12 @@ lint: $(STAMP) ## Check style, format and types
 format: $(STAMP) ## Format the code and the notebooks, mend what can be mended
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
+
+energy: $(STAMP) ## Measure PROFILE's energy suite, with the machine to itself
+	@$(RUN) -m fedbench energy --profile $(PROFILE)
+
+controls: $(STAMP) ## Check that the look-alikes behave, on generator seeds nothing was chosen on
+	@$(RUN) -m fedbench controls --profile $(PROFILE)
 
 tune: $(STAMP) ## Search learning rates for PROFILE on validation data, write data/tuning.json
 	@$(RUN) -m fedbench tune --profile $(PROFILE)
