@@ -32,7 +32,7 @@ TOLERANCES: Mapping[str, float] = {
 #: the same, of columns that print scores in %, as text
 PRINTED = ("base", "local", "federated", "centralized")
 #: ids of runs, and which of two close intervals is the wider
-IGNORED = frozenset({"runs", "ci_kind", "per_seed"})
+IGNORED = frozenset({"runs", "ci_kind", "per_seed", "mcnemar"})
 _RELATIVE = 1e-5  #: of other numbers that are no whole ones: CSVs have six digits
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 _COUNT = re.compile(r"-?\d+")

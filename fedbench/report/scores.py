@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,8 @@ def mean_of(cell: Cell, column: str) -> Estimate | None:
         return None
     clusters = _names(tables, "cluster")
     counts = np.stack([_sums(table, column, clusters) for table in tables], axis=1)
-    return _settled(cell, estimate(counts, _ratio, cell.seeds, clusters))
+    single = len(tables) == 1 and bool((counts[..., 1] <= 1).all())
+    return _settled(cell, replace(estimate(counts, _ratio, cell.seeds, clusters), single=single))
 
 
 def macro_f1(cell: Cell) -> Estimate | None:

@@ -12,6 +12,8 @@ Sources:
     Items: delete-one-cluster jackknife, as CV3 in MacKinnon, Nielsen, Webb (2023),
     *Cluster-robust inference: A guide to empirical practice*, J. Econometrics 232(2).
     Scores without variance: Clopper, Pearson (1934), Biometrika 26.
+    One proportion of independent items: Wilson (1927), J. American Statistical Association 22.
+    Two models on the items of one seed: McNemar (1947), Psychometrika 12, as an exact binomial.
     Many tests: Holm (1979), Scandinavian J. Statistics 6.
     Smallest detectable difference: Bloom (1995), *Minimum detectable effects*, Evaluation Review.
 """
@@ -23,13 +25,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, stdtr, stdtrit
+from scipy.special import bdtr, betaincinv, ndtri, stdtr, stdtrit
 
 Array = npt.NDArray[np.float64]
 Statistic = Callable[[Array], Array]
 
 OVER_SEEDS = "t over seeds"
 OVER_ITEMS = "item clusters"
+ONE_PROPORTION = "Wilson over items"
 LEVEL = 0.95
 POWER = 0.80
 
@@ -44,6 +47,7 @@ class Estimate:
     left_out: Array  #: [clusters, seeds]
     independent: int  #: how many clusters really bear on the value
     bounded: bool = True  #: a share between 0 and 1, as opposed to a difference
+    single: bool = False  #: one run whose clusters are items: a plain proportion
 
     @property
     def mean(self) -> float:
@@ -65,7 +69,7 @@ class Interval:
     mean: float
     low: float
     high: float
-    kind: str  #: :data:`OVER_SEEDS` or :data:`OVER_ITEMS`
+    kind: str  #: :data:`OVER_SEEDS`, :data:`OVER_ITEMS` or :data:`ONE_PROPORTION`
     freedom: int  #: degrees of freedom
 
     @property
@@ -105,6 +109,7 @@ def without_seeds(score: Estimate) -> Estimate:
         left_out=score.left_out.mean(axis=1, keepdims=True),
         independent=score.independent,
         bounded=score.bounded,
+        single=score.single,
     )
 
 
@@ -144,12 +149,34 @@ def seed_interval(values: Array) -> Interval:
 
 
 def item_interval(score: Estimate) -> Interval:
-    """Cluster-robust interval over items; exact (Clopper-Pearson) where all clusters agree."""
+    """Cluster-robust interval over items; exact (Clopper-Pearson) where all clusters agree.
+
+    A plain proportion, one run whose items share nothing, gets Wilson's.
+    """
     mean, freedom = score.mean, score.independent - 1
+    if score.single and score.bounded:
+        return wilson(mean, score.independent)
     if score.error < 1e-12 and (not score.bounded or mean < 1e-9 or mean > 1 - 1e-9):
         return _exact(score)
     half = _quantile(freedom) * score.error if freedom else np.inf
     return _around(mean, half, OVER_ITEMS, freedom)
+
+
+def wilson(share: float, count: int) -> Interval:
+    """Wilson's score interval of one proportion of ``count`` independent items."""
+    z = float(ndtri((1 + LEVEL) / 2))
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    low, high = max(0.0, middle - float(half)), min(1.0, middle + float(half))
+    return Interval(share, low, high, ONE_PROPORTION, max(1, count - 1))
+
+
+def mcnemar(left: Sequence[bool], right: Sequence[bool]) -> float:
+    """Exact two-sided p-value that two models, on the same items of one seed, are equally right."""
+    only_left = sum(a and not b for a, b in zip(left, right, strict=True))
+    only_right = sum(b and not a for a, b in zip(left, right, strict=True))
+    count = only_left + only_right
+    return min(1.0, 2 * float(bdtr(min(only_left, only_right), count, 0.5))) if count else 1.0
 
 
 def _exact(score: Estimate) -> Interval:

@@ -40,7 +40,7 @@ MAIN_COLUMNS = (
 CONTRAST_COLUMNS = (
     *("task", "task_title", "backbone", "method", "setting", "partition", "contrast", "metric"),
     *("mean", "ci_low", "ci_high", "ci_kind", "n_seeds", "n_test", "smallest_difference"),
-    *("verdict", "synthetic", "runs"),
+    *("mcnemar", "verdict", "synthetic", "runs"),
 )
 
 #: pairs of settings, and of methods within every trained setting
@@ -270,10 +270,28 @@ def _contrast_row(
         "n_seeds": max(1, len(difference.seeds)),
         "n_test": facts["n_test"],
         "smallest_difference": stats.smallest_difference(found),
+        "mcnemar": _within_seeds(left, right) if metric == ACCURACY else "",
         "verdict": _direction(found, better, other),
         "synthetic": facts["synthetic"],
         "runs": " ".join(run.id for run in (*left.runs, *right.runs)),
     }
+
+
+def _within_seeds(left: Cell, right: Cell) -> str:
+    """McNemar's p-value within each seed that both have, where each has one model to ask."""
+    found = []
+    for seed, table in zip(left.seeds, left.tables, strict=True):
+        alone = right.config.setting == "base"
+        if not alone and seed not in right.seeds:
+            continue
+        other = right.tables[0 if alone else right.seeds.index(seed)]
+        both = table.merge(other, on="item", suffixes=("", "_other"))
+        if len(both) == len(table) == len(other):
+            p = stats.mcnemar(
+                *((both[name] == 1).tolist() for name in ("correct", "correct_other"))
+            )
+            found.append(f"{p:.3g}")
+    return " ".join(found)
 
 
 def _direction(found: stats.Interval, left: str, right: str) -> str:

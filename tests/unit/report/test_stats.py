@@ -211,3 +211,33 @@ def test_ninety_five_of_a_hundred_intervals_hold_the_truth():
     ]
 
     assert 0.92 <= np.mean([each.low <= 0.6 <= each.high for each in found]) <= 0.98
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"),
+    # Newcombe (1998), Statistics in Medicine 17, table I, method 3.
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilsons_interval_is_that_of_the_literature(successes, count, low, high):
+    found = stats.wilson(successes / count, count)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    assert found.kind == stats.ONE_PROPORTION
+
+
+def test_mcnemar_counts_only_items_on_which_two_models_differ():
+    left, right = [True] * 9 + [False], [False] * 9 + [True]
+    # 2 * P(X <= 1), X binomial with 10 trials of one half: 2 * 11 / 1024.
+    assert stats.mcnemar(left, right) == pytest.approx(22 / 1024)
+    agreed = [True] * 50
+    assert stats.mcnemar(left + agreed, right + agreed) == pytest.approx(22 / 1024)
+    assert stats.mcnemar(right, left) == pytest.approx(22 / 1024)
+    assert stats.mcnemar(agreed, agreed) == 1.0
+
+
+def test_half_and_half_is_no_difference():
+    assert stats.mcnemar([True, False], [False, True]) == 1.0
