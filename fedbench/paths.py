@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fedbench.errors import FedbenchError
@@ -14,6 +17,21 @@ CHECKOUT = PACKAGE.parent
 def home() -> Path:
     """Folder of everything that is computed: ``$FEDBENCH_HOME``, else ``build``."""
     return Path(os.environ.get("FEDBENCH_HOME", "build"))
+
+
+@contextmanager
+def fresh_home() -> Iterator[None]:
+    """Let runs go to a folder that is removed at the end of the block."""
+    before = os.environ.get("FEDBENCH_HOME")
+    with tempfile.TemporaryDirectory(prefix="fedbench-") as folder:
+        os.environ["FEDBENCH_HOME"] = folder
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["FEDBENCH_HOME"]
+            else:
+                os.environ["FEDBENCH_HOME"] = before
 
 
 def shipped(name: str) -> Path:

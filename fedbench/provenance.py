@@ -41,8 +41,8 @@ _BESIDE = frozenset(
 def provenance(root_module: str) -> dict[str, Any]:
     """Commit, code fingerprint, versions, machine and command, as plain values."""
     return {
-        "commit": _git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--", "fedbench")),
+        "commit": git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(git("status", "--porcelain", "--", "fedbench")),
         "code": fingerprint(root_module),
         "versions": {name: _version(name) for name in LIBRARIES} | {"python": _python()},
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
@@ -113,7 +113,8 @@ def _is_text(node: Any) -> bool:
     return isinstance(node, ast.Expr) and isinstance(getattr(node.value, "value", None), str)
 
 
-def _git(*arguments: str) -> str:
+def git(*arguments: str) -> str:
+    """What git says in the checkout, stripped; empty where there is no checkout or git fails."""
     if not (CHECKOUT / ".git").exists():  # installed: a repository around it is not ours
         return ""
     try:

@@ -8,12 +8,9 @@ kill is in no meter, so a resumed run would look cheaper than it was.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +25,7 @@ from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, read_json, write_json
 from fedbench.freshness import ROOT
 from fedbench.hashing import sha256_json, short
-from fedbench.paths import CHECKOUT, home
+from fedbench.paths import CHECKOUT, fresh_home, home
 from fedbench.phases import observed
 from fedbench.profiles import EnergySpec
 from fedbench.provenance import fingerprint, provenance
@@ -153,7 +150,7 @@ def measure_runs(configs: Sequence[RunConfig], meter: Meter) -> Iterator[Measure
     from fedbench.running import run
 
     for config in configs:
-        with tempfile.TemporaryDirectory() as folder, _home_at(folder):
+        with fresh_home():
             reset_peak()
             ledger = Ledger(meter)
             started = time.perf_counter()
@@ -194,17 +191,3 @@ def idle_watts(meter: Meter, seconds: float = _IDLE_SECONDS) -> float | str:
     meter.start()
     time.sleep(seconds)
     return sum(meter.stop().values()) / seconds
-
-
-@contextmanager
-def _home_at(folder: str) -> Iterator[None]:
-    """Let finished runs go to another folder inside the block."""
-    before = os.environ.get("FEDBENCH_HOME")
-    os.environ["FEDBENCH_HOME"] = folder
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["FEDBENCH_HOME"]
-        else:
-            os.environ["FEDBENCH_HOME"] = before

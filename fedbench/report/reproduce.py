@@ -7,10 +7,7 @@ where a row scores a setting that knows no sites on the sites' own items.
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,7 @@ import fedbench
 from fedbench import grid
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
+from fedbench.paths import fresh_home
 from fedbench.report.compare import TOLERANCES, parse
 from fedbench.report.inventory import convergence
 from fedbench.report.scores import OWN, WORST
@@ -80,7 +78,7 @@ def reproduce(
     draw, row = _drawn(table), _row(folder / f"{table.removesuffix('.csv')}.csv", number)
     configs = _configs(row, profile)
     others = _knowing_sites(row, profile)
-    with _fresh_home():
+    with fresh_home():
         done = []
         for place, config in enumerate(configs, start=1):
             about = f"{config.method}, {config.setting}, seed {config.seed}"
@@ -141,21 +139,6 @@ def _knowing_sites(row: Mapping[str, str], profile: str) -> list[Run]:
             "This row needs runs that know which site holds an item: make figures computes them."
         )
     return federated
-
-
-@contextmanager
-def _fresh_home() -> Iterator[None]:
-    """Let runs go to a folder that is removed at the end."""
-    before = os.environ.get("FEDBENCH_HOME")
-    with tempfile.TemporaryDirectory(prefix="fedbench-") as folder:
-        os.environ["FEDBENCH_HOME"] = folder
-        try:
-            yield
-        finally:
-            if before is None:
-                del os.environ["FEDBENCH_HOME"]
-            else:
-                os.environ["FEDBENCH_HOME"] = before
 
 
 def _same_row(frame: pd.DataFrame, row: Mapping[str, str]) -> Mapping[Any, Any]:

@@ -21,15 +21,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fedbench.config import RunConfig
-from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
-from fedbench.report.cells import Cell, Holders, holders
+from fedbench.report.cells import Cell
 from fedbench.report.claim_file import Claim, Claims, Evidence, Part, Rule
-from fedbench.report.scores import ACCURACY, mean_of, own_site
+from fedbench.report.scores import ACCURACY
 from fedbench.report.stats import Estimate, Interval
-from fedbench.store import Run
-from fedbench.tasks.specfile import read_spec
+from fedbench.report.trials import Trial, trials
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided"
 SMALL = "cannot be decided at this scale"  #: there was too little to gain
@@ -41,13 +38,6 @@ _POSITIVE, _NEGATIVE = (HOLDS, PASSED), (FAILS, FAILED)
 NOT_MEASURED = "not measured"
 #: one-sided level: a single test then agrees with a two-sided interval of level ``stats.LEVEL``
 _LEVEL = (1 - stats.LEVEL) / 2
-
-#: what two cells have in common when settings of theirs are compared, and when methods are
-_ALIKE = ("task", "backbone", "labels", "train_limit", "test_limit", "max_tokens")
-_SETTINGS_ALIKE = (*_ALIKE, "method", "compute")
-_METHODS_ALIKE = (*_ALIKE, "setting", "partition", "rule", "codec", "participation")
-
-_Score = Callable[[Cell, str, str], Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -123,21 +113,6 @@ class Summary:
         return f"{verb} on {self.holds} of {len(self.cells)}{undecided}"
 
 
-@dataclass(frozen=True)
-class _Trial:
-    """A comparison before it is judged."""
-
-    claim: Claim
-    part: Part
-    left: Cell
-    right: Cell | None
-    synthetic: bool
-    lacking: str  #: why it cannot be tested; empty if it can
-    runs: tuple[Run, ...] = ()
-    difference: Estimate | None = None
-    gain: Interval | None = None
-
-
 def verdicts(
     stated: Claims, all_cells: Iterable[Cell], measured: Measured | None = None
 ) -> list[Verdict]:
@@ -146,134 +121,28 @@ def verdicts(
     Nothing is run: a comparison that lacks a planned run cannot be decided. Without ``measured``,
     neither can a saving of energy or memory.
     """
-    found = [cell for cell in all_cells if _bears_on_claims(cell.config)]
-    score = _scorer(holders(found))
-    trials = [
-        _trial(claim, part, cell, found, score)
-        for claim in stated.claims
-        for part in claim.parts
-        for cell in found
-        if _is_subject(cell, part)
-    ]
-    judged = _judge_all(trials, stated.rule)
+    tried = trials(stated, all_cells)
+    judged = _judge_all(tried, stated.rule)
     limited = {(v.claim, v.contrast, v.about): v for v in judged if v.metric == ACCURACY}
     return [
         _saving(verdict, trial, limited, measured or {}) if trial.part.test == "saving" else verdict
-        for verdict, trial in zip(judged, trials, strict=True)
+        for verdict, trial in zip(judged, tried, strict=True)
     ]
 
 
-def _bears_on_claims(config: RunConfig) -> bool:
-    """Whether it is no control: neither shuffled labels nor a backbone that was never trained."""
-    return config.labels == "true" and not config.backbone.endswith(SUFFIX)
-
-
-def _is_subject(cell: Cell, part: Part) -> bool:
-    if part.of_settings:
-        return cell.config.setting == part.of
-    return (cell.config.setting, cell.config.method) == ("federated", part.of)
-
-
-def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _Score) -> _Trial:
-    other, role = _counterpart(cell, part, found), part.to
-    sides = {part.of: [cell], role: other}
-    needs_gain = part.test == "non-inferiority"
-    if needs_gain and other:
-        sides["base"] = _untuned(other[0], found)
-    lacking = "; ".join(why for name, some in sides.items() if (why := _lack(name, some)))
-    used = [some[0] for some in sides.values() if some]
-    bare = _Trial(
-        claim,
-        part,
-        cell,
-        right=other[0] if other else None,
-        synthetic=_synthetic(cell),
-        lacking=lacking,
-        runs=tuple(run for one in used for run in one.runs),
-    )
-    if lacking or part.test == "saving":
-        return bare
-    left, right, *base = (score(each, part.metric, cell.partition) for each in used)
-    difference = _difference(left, right)
-    gained = _difference(right, base[0]) if needs_gain else None
-    if difference is None or (needs_gain and gained is None):
-        return replace(bare, lacking="its runs have no item or no seed in common")
-    gain = stats.interval(gained) if gained else None
-    return replace(bare, difference=difference, gain=gain)
-
-
-def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:
-    if not part.of_settings:
-        return [c for c in found if c.config.method == part.to and _same(cell, c, _METHODS_ALIKE)]
-    return [
-        other
-        for other in found
-        if other.config.setting == part.to
-        and _same(cell, other, _SETTINGS_ALIKE)
-        and (other.pooled or other.config.partition == cell.config.partition)
-    ]
-
-
-def _untuned(reference: Cell, found: Sequence[Cell]) -> list[Cell]:
-    return [
-        cell
-        for cell in found
-        if cell.config.setting == "base" and _same(reference, cell, _SETTINGS_ALIKE)
-    ]
-
-
-def _same(left: Cell, right: Cell, fields: Sequence[str]) -> bool:
-    return all(getattr(left.config, name) == getattr(right.config, name) for name in fields)
-
-
-def _lack(role: str, candidates: Sequence[Cell]) -> str:
-    """What is missing of one side of a comparison; empty if it is whole."""
-    if not candidates:
-        return f"not planned: {role}"
-    if len(candidates) > 1:
-        return f"not clear: {len(candidates)} cells could be {role}"
-    left = candidates[0].planned - len(candidates[0].runs)
-    return f"not run: {left} of {candidates[0].planned} runs of {role}" if left else ""
-
-
-def _synthetic(cell: Cell) -> bool:
-    """Whether its task is generated; known of the task where nothing was run."""
-    if cell.runs:
-        return bool(cell.runs[0].metrics["synthetic"])
-    return read_spec(cell.config.task)[0].synthetic
-
-
-def _scorer(where: Holders) -> _Score:
-    """Scores a cell on the common items, or on the sites' own as dealt in a partition; once."""
-    known: dict[tuple[int, str], Estimate | None] = {}
-
-    def score(cell: Cell, metric: str, partition: str) -> Estimate | None:
-        common = metric == ACCURACY
-        key = id(cell), "" if common else partition
-        if key not in known:
-            known[key] = mean_of(cell, "correct") if common else own_site(cell, partition, where)
-        return known[key]
-
-    return score
-
-
-def _difference(left: Estimate | None, right: Estimate | None) -> Estimate | None:
-    return stats.minus(left, right) if left and right else None
-
-
-def _judge_all(trials: Sequence[_Trial], rule: Rule) -> list[Verdict]:
+def _judge_all(tried: Sequence[Trial], rule: Rule) -> list[Verdict]:
     """Judge every trial, its p-values adjusted over those of its claim that are tested."""
     families: dict[tuple[str, bool], list[int]] = {}
-    for number, trial in enumerate(trials):
+    for number, trial in enumerate(tried):
         families.setdefault((trial.claim.id, trial.synthetic), []).append(number)
     judged: dict[int, Verdict] = {}
     for members in families.values():
-        family = [trials[number] for number in members]
+        family = [tried[number] for number in members]
         above = stats.holm([_p(trial, rule, _same_way) for trial in family])
         below = stats.holm([_p(trial, rule, _turned) for trial in family])
         for number, *values in zip(members, above, below, strict=True):
-            judged[number] = _judged(trials[number], rule, *values)
-    return [judged[number] for number in range(len(trials))]
+            judged[number] = _judged(tried[number], rule, *values)
+    return [judged[number] for number in range(len(tried))]
 
 
 def _same_way(score: Estimate) -> Estimate:
@@ -284,7 +153,7 @@ def _turned(score: Estimate) -> Estimate:
     return replace(score, per_seed=-score.per_seed, left_out=-score.left_out)
 
 
-def _p(trial: _Trial, rule: Rule, turned: Callable[[Estimate], Estimate]) -> float:
+def _p(trial: Trial, rule: Rule, turned: Callable[[Estimate], Estimate]) -> float:
     """That the difference lies above its bound, or below it when ``turned``; NaN if untested."""
     if trial.difference is None or _too_small(trial, rule):
         return float("nan")
@@ -297,16 +166,16 @@ def _p(trial: _Trial, rule: Rule, turned: Callable[[Estimate], Estimate]) -> flo
     return stats.p_above(turned(shifted))
 
 
-def _bound(trial: _Trial, rule: Rule) -> float:
+def _bound(trial: Trial, rule: Rule) -> float:
     """What the difference must exceed for the claim to hold."""
     return -rule.margin(trial.gain.mean) if trial.gain else 0.0
 
 
-def _too_small(trial: _Trial, rule: Rule) -> bool:
+def _too_small(trial: Trial, rule: Rule) -> bool:
     return trial.gain is not None and trial.gain.low < rule.least_gain
 
 
-def _judged(trial: _Trial, rule: Rule, above: float, below: float) -> Verdict:
+def _judged(trial: Trial, rule: Rule, above: float, below: float) -> Verdict:
     if trial.difference is None:
         return _verdict(trial, OPEN, trial.lacking)
     found, gain = stats.interval(trial.difference), trial.gain
@@ -355,13 +224,13 @@ def points(fraction: float) -> str:
     return f"{100 * fraction:+.1f}"
 
 
-def _reference(trial: _Trial) -> str:
+def _reference(trial: Trial) -> str:
     """What the subject is compared with, as settings and methods are named in tables."""
     part, setting = trial.part, trial.left.config.setting
     return part.to if part.of_settings else f"{part.to} {setting}"
 
 
-def _verdict(trial: _Trial, word: str, reason: str, **numbers: Any) -> Verdict:
+def _verdict(trial: Trial, word: str, reason: str, **numbers: Any) -> Verdict:
     config, runs = trial.left.config, trial.runs
     given = {name: value for name, value in numbers.items() if math.isfinite(value)}
     return Verdict(
@@ -384,7 +253,7 @@ def _verdict(trial: _Trial, word: str, reason: str, **numbers: Any) -> Verdict:
 
 def _saving(
     bare: Verdict,
-    trial: _Trial,
+    trial: Trial,
     limited: Mapping[tuple[str, str, str], Verdict],
     measured: Measured,
 ) -> Verdict:
@@ -425,14 +294,14 @@ def _is_limited(loss: Verdict | None) -> tuple[str, str]:
     return OPEN, "its loss of accuracy cannot be decided"
 
 
-def _saved(trial: _Trial, measured: Measured) -> Saving | None:
+def _saved(trial: Trial, measured: Measured) -> Saving | None:
     if trial.part.metric == "adapter_bytes":
         return None if trial.lacking else _counted(trial)
     config = trial.left.config
     return measured.get((trial.part.metric, config.backbone, config.method))
 
 
-def _counted(trial: _Trial) -> Saving | None:
+def _counted(trial: Trial) -> Saving | None:
     """Bytes of an adapter do not depend on the seed: the first run of each side tells them."""
     if trial.right is None:
         return None

@@ -8,7 +8,6 @@ holds those against the reference).
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -20,6 +19,7 @@ from fedbench.energy.suite import found as energy_record
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes, write_json
 from fedbench.paths import CHECKOUT
+from fedbench.provenance import git
 from fedbench.report import verdicts as judging
 from fedbench.report.cells import Cell, cells
 from fedbench.report.claim_file import FILE, Claims, digest, read_claims
@@ -254,8 +254,8 @@ def block(path: Path) -> tuple[str, str]:
 
 def when_fixed(runs: Sequence[Run]) -> str:
     """Whether the margins were committed before the first of the runs began, as a sentence."""
-    changed = _git("log", "-1", "--format=%aI", "-G", "least_gain", "--", f"data/{FILE}")
-    if not changed or _git("status", "--porcelain", "--", f"data/{FILE}"):
+    changed = git("log", "-1", "--format=%aI", "-G", "least_gain", "--", f"data/{FILE}")
+    if not changed or git("status", "--porcelain", "--", f"data/{FILE}"):
         return f"The margins of data/{FILE} are not committed: nothing dates them."
     starts = [str(run.provenance["started"]) for run in runs if "started" in run.provenance]
     if not starts:
@@ -266,13 +266,3 @@ def when_fixed(runs: Sequence[Run]) -> str:
         f"The margins of data/{FILE} were committed on {changed}, {order} the first of these runs "
         f"began ({min(starts)})."
     )
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()

@@ -197,14 +197,14 @@ def test_it_is_said_whether_the_margins_came_first(save, config, monkeypatch, co
     run = save(config("federated"))
     object.__setattr__(run, "provenance", {"started": "2026-01-01T10:30:00Z"})
     answers = {"log": committed, "status": ""}
-    monkeypatch.setattr(verifying, "_git", lambda command, *rest: answers[command])
+    monkeypatch.setattr(verifying, "git", lambda command, *rest: answers[command])
 
     assert said in when_fixed([run])
 
 
 def test_a_claims_file_with_changes_of_today_is_not_dated_by_its_last_commit(monkeypatch):
     answers = {"log": "2026-01-01T10:00:00+01:00", "status": " M data/claims.yml"}
-    monkeypatch.setattr(verifying, "_git", lambda command, *rest: answers[command])
+    monkeypatch.setattr(verifying, "git", lambda command, *rest: answers[command])
 
     assert "are not committed" in when_fixed([])
 
