@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from fedbench.config import PartitionConfig, RunConfig
@@ -51,8 +53,19 @@ def check_sources(config: RunConfig) -> None:
             check(name)
         except FedbenchError as error:
             problems.append(str(error))
+            if check is load_task:
+                problems.append(_where_nothing_is(name))
     if problems:
-        raise FedbenchError(" ".join(problems))
+        raise FedbenchError(" ".join(filter(None, problems)))
+
+
+def _where_nothing_is(task: str) -> str:
+    """That FEDBENCH_DATA names a place without this dataset, which is easily got wrong."""
+    place = os.environ.get("FEDBENCH_DATA")
+    dataset = Path(task).stem.partition(":")[0]
+    if not place or (Path(place) / dataset).is_dir():
+        return ""
+    return f"FEDBENCH_DATA is {place}, which has no folder {dataset}."
 
 
 def _canonical(config: RunConfig) -> RunConfig:

@@ -92,3 +92,18 @@ def test_checking_a_configuration_does_not_import_torch():
         "r.resolve(RunConfig(task='x')); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize(("holds", "told"), [(False, True), (True, False)])
+def test_a_data_folder_without_the_dataset_is_named(tmp_path, monkeypatch, holds, told):
+    monkeypatch.setenv("FEDBENCH_DATA", str(tmp_path))
+    if holds:
+        (tmp_path / "medqa").mkdir()
+    monkeypatch.setattr("fedbench.resolving.load_task", _missing)
+    with pytest.raises(FedbenchError) as caught:
+        check_sources(RunConfig(task="medqa"))
+    assert (f"FEDBENCH_DATA is {tmp_path}" in str(caught.value)) == told
+
+
+def _missing(task):
+    raise FedbenchError(f"The dataset {task} is not on this machine.")
