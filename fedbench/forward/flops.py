@@ -27,6 +27,7 @@ def flop_counter(model: Any) -> Callable[[Batch], int]:
     per_pair = config.num_hidden_layers * _width(config) * _ATTENTION
 
     def count(batch: Batch) -> int:
+        """Operations of one step over ``batch``."""
         sequences, tokens = batch.input_ids.shape
         asked, late = _asked(batch), _late(config)
         if not follows(config, tokens):
