@@ -33,6 +33,9 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
         with attached(run.config) as model:
             exported: Any = model
             load_tensors(exported, load_file(run.adapters[adapter]))
+            for described in getattr(exported, "peft_config", {}).values():
+                # peft would write the folder of this machine.
+                described.base_model_name_or_path = run.config.backbone
             exported.save_pretrained(folder)
             tokenizer_of(run.config.backbone).save_pretrained(folder)
     except OSError as error:

@@ -63,12 +63,17 @@ def measure(profile: str) -> dict[str, Any]:
 
 
 def found(profile: str) -> dict[str, Any] | None:
-    """What has been measured of the profile's suite: here, else as the repository keeps it."""
-    if profiles.read_spec(profile).energy is None:
+    """What has been measured of the profile's suite: here, else as the repository keeps it.
+
+    ``moved`` in it says whether code or suite are others by now.
+    """
+    spec = profiles.read_spec(profile).energy
+    if spec is None:
         return None
     for path in (where(profile), recorded(profile)):
         if path.exists():
-            return dict(read_json(path))
+            content = read_json(path)
+            return {**content, "moved": content["key"] != _key(profile, spec)}
     return None
 
 

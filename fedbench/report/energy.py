@@ -31,6 +31,7 @@ Measurement = Mapping[str, Any]
 
 _COUNTED = ("cpu", "gpu")
 _JOULES_PER_KWH = 3.6e6
+_MOVED = "Measured with other code or another suite than today's: make energy measures anew."
 ESTIMATED = "estimated"
 COUNTED = "counted"
 
@@ -226,11 +227,12 @@ def energy_caption(record: Mapping[str, Any]) -> str:
     synthetic = " Synthetic look-alike task." if spec["task"].startswith("lookalike") else ""
     guessed = any(is_estimated(one["how"].get(name, "")) for name in _COUNTED)
     warning = " Estimated values carry ~: rated power times time cannot rank methods by energy."
+    moved = f" {_MOVED}" if record.get("moved") else ""
     return (
         f"Energy on {spec['task']} with {spec['backbone']}: mean and 95 % t interval over "
         f"{spec['repeats']} repeats.{synthetic} {how}.{warning if guessed else ''} "
         f"Idle power: {idling}. {one['grid_g_per_kwh']:.0f} g CO2e per kWh ({one['grid_source']}). "
-        "Scoring includes the scorer that never sees the question."
+        f"Scoring includes the scorer that never sees the question.{moved}"
     )
 
 
@@ -276,6 +278,7 @@ def face(record: Mapping[str, Any]) -> str:
     one, spec = record["measurements"][0], record["spec"]
     parts = ["synthetic look-alike task"] if spec["task"].startswith("lookalike") else []
     parts += [f"{name}: {one['how'][name]}" for name in _COUNTED if name in one["how"]]
+    parts += ["older code"] if record.get("moved") else []
     return "; ".join([*parts, f"{spec['repeats']} repeats"])
 
 

@@ -318,6 +318,8 @@ def test_an_exported_adapter_is_read_by_plain_libraries_and_gives_the_same_logit
     if method == "full":
         plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     else:
+        described = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+        assert described["base_model_name_or_path"] == found.config.backbone
         bare = AutoModelForCausalLM.from_pretrained(backbones("llama"))
         plain = PeftModel.from_pretrained(bare, tmp_path / "out")
     with torch.no_grad():

@@ -81,8 +81,10 @@ def test_other_code_measures_anew(home, mine, monkeypatch):
     monkeypatch.setattr(
         suite, "_in_own_process", lambda *given: calls.append(given) or fake(*given)
     )
+    assert suite.found(mine)["moved"]
     suite.measure(mine)
     assert len(calls) == 2
+    assert not suite.found(mine)["moved"]
 
 
 def _hold(ready, leave):

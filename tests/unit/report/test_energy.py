@@ -129,6 +129,13 @@ def test_synthetic_data_are_called_synthetic():
     assert "Synthetic" in energy.energy_caption(record(measurement()))
 
 
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_record_of_other_code_says_so_in_caption_and_figure(moved):
+    made = record(measurement()) | {"moved": moved}
+    assert ("make energy" in energy.energy_caption(made)) == moved
+    assert ("older code" in energy.face(made)) == moved
+
+
 def test_a_table_is_written_with_its_numbers_and_origin(frame, tmp_path):
     made = record(measurement(), measurement(repeat=1))
     energy.write_energy_table(frame, "energy", tmp_path, made)
