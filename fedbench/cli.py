@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from fedbench import profiles, store
-from fedbench.config import PartitionConfig, RunConfig, parse_config
+from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
-from fedbench.files import read_yaml
+from fedbench.files import machine_shared, read_yaml
 from fedbench.paths import CHECKOUT
 
 
@@ -165,11 +165,15 @@ def _run(known: argparse.Namespace, extra: Sequence[str]) -> None:
     import torch
     from tqdm import tqdm
 
+    from fedbench.resolving import checked
     from fedbench.running import run
 
-    config = parse_config(fields_from(extra))
+    config = checked(fields_from(extra))
     torch.set_num_threads(1)
-    with tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} done, {remaining} left") as bar:
+    with (
+        machine_shared(),
+        tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} done, {remaining} left") as bar,
+    ):
         done = run(config, lambda share: _advance(bar, 100 * share), again=known.again)
     for name in ("accuracy", "macro_f1", "n_train", "n_test", "sites_too_small", "note"):
         if done.metrics[name]:
@@ -216,9 +220,9 @@ def _print(run: store.Run) -> None:
 
 def _audit(known: argparse.Namespace, extra: Sequence[str]) -> None:
     from fedbench.auditing import audit
-    from fedbench.resolving import resolve
+    from fedbench.resolving import checked
 
-    config = resolve(parse_config({**fields_from(extra), "task": known.task}))
+    config = checked({**fields_from(extra), "task": known.task})
     print(yaml.safe_dump(audit(config), sort_keys=False, allow_unicode=True), end="")
 
 
@@ -291,7 +295,8 @@ def _reproduce(known: argparse.Namespace, extra: Sequence[str]) -> int:
     from fedbench.report.reproduce import reproduce
 
     torch.set_num_threads(1)
-    found = reproduce(known.profile, known.table, known.row, Path(_figures_folder(known)))
+    with machine_shared():
+        found = reproduce(known.profile, known.table, known.row, Path(_figures_folder(known)))
     print(found)
     return 0 if found.within else 1
 

@@ -143,8 +143,12 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
 
 def describe(error: ValidationError, model: type[BaseModel]) -> str:
     """All problems of a validation as one readable message."""
-    problems = "; ".join(_problem(detail, model) for detail in error.errors())
-    return f"The configuration cannot be used: {problems}."
+    return f"The configuration cannot be used: {problems(error, model)}."
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> str:
+    """Field, what was given and what is allowed, of every problem."""
+    return "; ".join(_problem(detail, model) for detail in error.errors())
 
 
 def _problem(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -158,7 +162,8 @@ def _problem(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
     if detail["type"] == "missing":
         return f"{field} is missing"
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{field} = {detail['input']!r}: {message[0].lower()}{message[1:]}"
+    given = f"{field} = {detail['input']!r}: " if detail["loc"] else ""
+    return f"{given}{message[0].lower()}{message[1:]}"
 
 
 def _model_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel]:

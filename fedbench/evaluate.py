@@ -83,32 +83,31 @@ def _batch_scores(
 
 
 @torch.no_grad()
-def generate(model: Any, tokenizer: Any, examples: Sequence[Example], max_tokens: int) -> list[int]:
+def generate(
+    model: Any, tokenizer: Any, examples: Sequence[Example], items: Sequence[Tokenised]
+) -> list[int]:
     """Answer by greedy free generation: the index of the choice written, or -1.
 
-    An output counts only if it is exactly one of the choices, ended by the end token; nothing
-    is searched for inside it.
+    The prompts are those of ``items``, the same tokens as in training and scoring. An output
+    counts only if it is exactly one of the choices, ended by the end token; nothing is searched
+    for inside it.
     """
-    order = sorted(range(len(examples)), key=lambda i: len(examples[i].prompt))
-    answers = [-1] * len(examples)
+    order = sorted(range(len(items)), key=lambda i: len(items[i].prompt))
+    answers = [-1] * len(items)
     for start in range(0, len(order), _GENERATED_TOGETHER):
         chosen = order[start : start + _GENERATED_TOGETHER]
-        written = _generate_batch(model, tokenizer, [examples[i] for i in chosen], max_tokens)
+        written = _generate_batch(model, tokenizer, [items[i] for i in chosen])
         for i, text in zip(chosen, written, strict=True):
             texts = [choice.strip() for choice in examples[i].choices]
             answers[i] = texts.index(text) if text in texts else -1
     return answers
 
 
-def _generate_batch(
-    model: Any, tokenizer: Any, examples: Sequence[Example], max_tokens: int
-) -> list[str | None]:
+def _generate_batch(model: Any, tokenizer: Any, items: Sequence[Tokenised]) -> list[str | None]:
     """Texts written after the prompts, None where no end token came in time."""
     end = tokenizer.eos_token_id
-    choices = [choice for example in examples for choice in example.choices]
-    longest = max(len(ids) for ids in tokenizer(choices)["input_ids"]) + 1
-    prompts = tokenizer([example.prompt for example in examples])["input_ids"]
-    prompts = [ids[-max(1, max_tokens - longest) :] for ids in prompts]
+    longest = max(len(choice) for item in items for choice in item.choices) + 1
+    prompts = [list(item.prompt) for item in items]
     width = max(len(ids) for ids in prompts)
     ids = torch.tensor([[end] * (width - len(p)) + p for p in prompts], device=model.device)
     mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])

@@ -8,6 +8,7 @@ from typing import Any
 from safetensors.torch import load_file
 
 from fedbench.errors import FedbenchError
+from fedbench.files import appearing
 from fedbench.models.attached import attached, tokenizer_of
 from fedbench.models.tensors import load_tensors
 from fedbench.store import KEPT, Run
@@ -20,7 +21,8 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
     model for ``AutoModelForCausalLM.from_pretrained(folder)``.
 
     Raises:
-        FedbenchError: the run has no such adapter, or ``folder`` is not empty.
+        FedbenchError: the run has no such adapter, or ``folder`` is not empty or cannot be
+            written; then nothing is there.
     """
     if adapter not in run.adapters:
         has = ", ".join(run.adapters)
@@ -28,17 +30,11 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
         raise FedbenchError(f"Run {run.id} has no adapter {adapter!r}: {remedy}")
     if folder.is_dir() and any(folder.iterdir()):
         raise FedbenchError(f"{folder} is not empty: name a new folder.")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with attached(run.config) as model:
-            exported: Any = model
-            load_tensors(exported, load_file(run.adapters[adapter]))
-            for described in getattr(exported, "peft_config", {}).values():
-                # peft would write the folder of this machine.
-                described.base_model_name_or_path = run.config.backbone
-            exported.save_pretrained(folder)
-            tokenizer_of(run.config.backbone).save_pretrained(folder)
-    except OSError as error:
-        raise FedbenchError(
-            f"{folder} could not be written ({error.strerror or error}): name a folder that can."
-        ) from None
+    with appearing(folder) as draft, attached(run.config) as model:
+        exported: Any = model
+        load_tensors(exported, load_file(run.adapters[adapter]))
+        for described in getattr(exported, "peft_config", {}).values():
+            # peft would write the folder of this machine.
+            described.base_model_name_or_path = run.config.backbone
+        exported.save_pretrained(draft)
+        tokenizer_of(run.config.backbone).save_pretrained(draft)

@@ -6,7 +6,7 @@ one of a single site that holds everything, ``local`` one per site. Nothing is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from fedbench.config import RunConfig
-from fedbench.engines import Engine, Failure
+from fedbench.engines import Engine
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
 from fedbench.phases import phase
+from fedbench.replies import contributions, scores, spool
 from fedbench.round_log import training_record, validation_record
 from fedbench.rules import RULES
 from fedbench.rules.rule import Contribution, Reduced, State
@@ -63,21 +64,18 @@ def federate(
             site: message_payload(header, rule.broadcast(state, site), config.codec)
             for site, header in headers.items()
         }
-        replies = _spool(engine.exchange(messages, None), folder)
-        record = training_record(
-            round_, messages, {site: path.read_bytes() for site, path in replies.items()}
-        )
+        replies = spool(engine.exchange(messages, None), folder, round_)
+        record = training_record(round_, messages, replies)
         with phase("aggregate"):
             if rule.reduce == "sum":
-                state = rule.server(state, weighted_sum(_contributions(replies)))
+                state = rule.server(state, weighted_sum(contributions(replies)))
             else:
-                state = rule.server(state, _contributions(replies))
+                state = rule.server(state, contributions(replies))
         asked = {
             site: message_payload({"kind": "validate"}, rule.broadcast(state, site), config.codec)
             for site in sites
         }
-        answered = [reply for _, reply in sorted(_answers(engine.exchange(asked, None)))]
-        log.append(record | validation_record(asked, answered))
+        log.append(record | validation_record(asked, scores(engine.exchange(asked, None))))
         write_bytes(folder / "checkpoint", encode({"log": log}, state))
         report((round_ + 1) / config.rounds)
     return Federated(rule.broadcast(state, sites[0]).adapter, log)
@@ -85,9 +83,13 @@ def federate(
 
 def draw_cohort(config: RunConfig, sites: Sequence[str], round_: int) -> list[str]:
     """The sites of a round, sorted: a pure function of (seed, round)."""
-    size = max(1, round(config.participation * len(sites)))
+    size = _cohort_size(config, sites)
     drawn = generator("cohort", config.seed, round_).choice(len(sites), size, replace=False)
     return [sites[i] for i in sorted(drawn)]
+
+
+def _cohort_size(config: RunConfig, sites: Sequence[str]) -> int:
+    return max(1, round(config.participation * len(sites)))
 
 
 def weighted_sum(contributions: Iterator[Contribution]) -> Reduced:
@@ -126,7 +128,7 @@ def _header(
     ``config.passes`` whatever the cohorts; ``turn`` counts the site's earlier participations.
     """
     earlier = [record["round"] for record in log if site in record["cohort"]]
-    share = max(1, round(config.participation * len(sites))) / len(sites)
+    share = _cohort_size(config, sites) / len(sites)
     return {
         "kind": "train",
         "round": round_,
@@ -135,29 +137,3 @@ def _header(
         "local_passes": config.passes / (config.rounds * share),
         "progress": [round_ / config.rounds, (round_ + 1) / config.rounds],
     }
-
-
-def _spool(replies: Iterator[tuple[str, bytes | Failure]], folder: Path) -> dict[str, Path]:
-    """Write replies to disk as they come; return them in the order of sites.
-
-    Raises:
-        FedbenchError: a site failed; the last checkpoint stays.
-    """
-    spooled = {}
-    for site, reply in _answers(replies):
-        spooled[site] = folder / f"{site}.reply"
-        write_bytes(spooled[site], reply)
-    return dict(sorted(spooled.items()))
-
-
-def _answers(replies: Iterator[tuple[str, bytes | Failure]]) -> Iterator[tuple[str, bytes]]:
-    for site, reply in replies:
-        if isinstance(reply, Failure):
-            raise FedbenchError(f"{site} did not answer: {reply.reason} Start again to go on.")
-        yield site, reply
-
-
-def _contributions(replies: Mapping[str, Path]) -> Iterator[Contribution]:
-    for path in replies.values():
-        header, tensors = decode(path.read_bytes())
-        yield Contribution(tensors, header["weight"])

@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
 
 from fedbench.errors import FedbenchError
 
@@ -94,7 +95,11 @@ def _machine(alone: bool) -> Iterator[None]:
         yield
         return
     path = Path(tempfile.gettempdir()) / f"fedbench-{os.getuid()}.lock"
-    with path.open("a", encoding="ascii") as handle:
+    try:
+        opened = path.open("a", encoding="ascii")
+    except OSError as error:
+        raise _unwritable(path, error) from None
+    with opened as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         yield
 
@@ -136,8 +141,27 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return content
 
 
-def _unwritable(path: Path, error: OSError) -> FedbenchError:
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """A draft to fill, which becomes ``folder`` as a whole when the block ends well.
+
+    Raises:
+        FedbenchError: the disk is full or the place cannot be written; ``folder`` is not there.
+    """
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
+            draft = Path(scratch) / folder.name
+            draft.mkdir()
+            yield draft
+            draft.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(path: Path, error: Exception) -> FedbenchError:
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     return FedbenchError(
-        f"{path} could not be written ({error.strerror}): free the disk or make the folder "
+        f"{path} could not be written ({reason}): free the disk or make the folder "
         "writable, then start again; what was finished stays."
     )

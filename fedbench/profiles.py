@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from fedbench.config import (
     SETTINGS,
@@ -77,6 +77,16 @@ class ProfileSpec(_Frozen):
     grid: tuple[GridSpec, ...]
     tuning: TuningSpec | None = None
     energy: EnergySpec | None = None
+
+    @model_validator(mode="after")
+    def _no_seed_that_chose_is_reported(self) -> Self:
+        reported = {seed for grid in self.grid for seed in grid.seeds}
+        if both := sorted(reported & {*(self.tuning.seeds if self.tuning else ())}):
+            raise ValueError(
+                f"tuning.seeds and grid seeds share {both[0]}: a seed that chose learning rates "
+                "cannot be reported"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -171,13 +181,22 @@ def tuned_values(name: str) -> Mapping[str, Any]:
     Raises:
         FedbenchError: the file is not what the search wrote.
     """
-    content = read_json(shipped(TUNING))
+    values: Mapping[str, Any] = read_tuning().get(name, {}).get("cells", {})
+    return values
+
+
+def read_tuning() -> dict[str, Any]:
+    """What the searches of all profiles found, as ``data/tuning.json`` keeps it.
+
+    Raises:
+        FedbenchError: the file is not what a search wrote.
+    """
+    content: dict[str, Any] = read_json(shipped(TUNING))
     if content and content.get("digest") != tuning_digest(content):
         raise FedbenchError(
-            f"data/{TUNING} was changed by hand or damaged: restore it, or run make tune again."
+            f"data/{TUNING} was changed by hand or damaged: restore it with git checkout."
         )
-    values: Mapping[str, Any] = content.get(name, {}).get("cells", {})
-    return values
+    return content
 
 
 def tuning_digest(content: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedbench.config import PartitionConfig, RunConfig
+from fedbench.config import PartitionConfig, RunConfig, parse_config
 from fedbench.errors import FedbenchError
 from fedbench.models.backbones import check_device, model_type
 from fedbench.models.families import family_of
@@ -16,6 +16,42 @@ from fedbench.models.methods import METHODS
 from fedbench.rules import RULES
 from fedbench.tasks import load_task, located
 from fedbench.wire.codecs import CODECS
+
+
+def checked(values: Mapping[str, Any]) -> RunConfig:
+    """The resolved configuration that ``values`` describe, with sources that can be used.
+
+    Raises:
+        FedbenchError: every wrong field, unknown name, impossible combination and missing source
+            in one message.
+    """
+    told = []
+    try:
+        config = parse_config(values)
+    except FedbenchError as error:
+        told.append(str(error))
+        config = parse_config({"task": "", **_sound(values)})
+    for check in (resolve, check_sources):
+        try:
+            check(config)
+        except FedbenchError as error:
+            told.append(str(error))
+    if told:
+        raise FedbenchError(" ".join(told))
+    return resolve(config)
+
+
+def _sound(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of ``values`` with which nothing is wrong by themselves."""
+
+    def fits(name: str) -> bool:
+        try:
+            parse_config({"task": "", name: values[name]})
+        except FedbenchError:
+            return False
+        return True
+
+    return {name: value for name, value in values.items() if fits(name)}
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -32,7 +68,7 @@ def resolve(config: RunConfig) -> RunConfig:
     if config.method in METHODS:
         problems += _impossible(config)
     if problems:
-        raise FedbenchError(f"The configuration cannot be used: {'; '.join(problems)}.")
+        raise FedbenchError(f"There is no such choice: {'; '.join(problems)}.")
     return _canonical(config)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from fedbench.wire import decode
+from fedbench.replies import Reply
 
 
 def training_record(
-    round_: int, messages: Mapping[str, bytes], replies: Mapping[str, bytes]
+    round_: int, messages: Mapping[str, bytes], replies: Mapping[str, Reply]
 ) -> dict[str, Any]:
     """Cohort, work done, mean loss over steps, and bytes in both directions."""
-    headers = [decode(payload)[0] for payload in replies.values()]
+    headers = [reply.header for reply in replies.values()]
     steps = sum(header["steps"] for header in headers)
     return {
         "round": round_,
@@ -23,20 +23,21 @@ def training_record(
         "flops": sum(header["flops"] for header in headers),
         "train_loss": sum(header["loss"] * header["steps"] for header in headers) / max(steps, 1),
         "bytes_down": sum(map(len, messages.values())),
-        "bytes_up": sum(map(len, replies.values())),
+        "bytes_up": sum(reply.n_bytes for reply in replies.values()),
     }
 
 
-def validation_record(asked: Mapping[str, bytes], answered: Sequence[bytes]) -> dict[str, Any]:
+def validation_record(asked: Mapping[str, bytes], replies: Mapping[str, Reply]) -> dict[str, Any]:
     """Accuracy and loss over all sites' own validation items, weighted by their number.
 
-    ``answered`` is in the order of sites, because sums of floats depend on it.
+    ``replies`` are in the order of sites, because sums of floats depend on it.
     """
-    headers = [decode(reply)[0] for reply in answered]
+    headers = [reply.header for reply in replies.values()]
     n = sum(header["n"] for header in headers)
     return {
         "n_validation": n,
         "validation_accuracy": sum(h["correct"] for h in headers) / n if n else None,
         "validation_loss": sum(h["loss"] for h in headers) / n if n else None,
-        "bytes_validation": sum(map(len, asked.values())) + sum(map(len, answered)),
+        "bytes_validation": sum(map(len, asked.values()))
+        + sum(reply.n_bytes for reply in replies.values()),
     }

@@ -55,7 +55,6 @@ def run(
         with locked(directory / "lock"):
             if not _usable(config, again):
                 _tell_why(config)
-                store.discard(config.id)
                 _compute(config, directory, progress)
     return store.load(config.id)
 
@@ -88,6 +87,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         adapters = {name: result.adapter for name, result in results.items()}
         with phase("evaluate"):
             items = score_adapters(prepared, model, adapters or {"global": initial})
+    store.discard(config.id)  # only now: what was there stays until its successor is computed
     for name, tensors in adapters.items():
         write_bytes(directory / "adapters" / f"{name}.safetensors", save_safetensors(tensors))
     write_json(directory / "partition.json", prepared.partition.to_json())

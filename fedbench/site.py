@@ -47,20 +47,26 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
     """Do what a payload asks for and return the reply.
 
     Raises:
-        BadPayload: the payload cannot be read.
+        BadPayload: the payload cannot be read, or does not fit this site's model.
     """
     header, tensors = decode(payload)
     if header.get("kind") not in _TASKS:
         raise BadPayload(f"A payload asks for {header.get('kind')!r}, which no site does.")
-    return _TASKS[header["kind"]](context, header, tensors)
-
-
-def _train(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
-    """Train from the broadcast adapter on this turn's examples; reply with the contribution."""
-    config, rule = context.config, RULES[context.config.rule]
+    task, needed = _TASKS[header["kind"]]
+    if absent := sorted(needed - header.keys()):
+        raise BadPayload(f"A payload to {header['kind']} does not say {', '.join(absent)}.")
     message = _message(tensors)
+    try:
+        load_tensors(context.model, message.adapter)
+    except ValueError as error:
+        raise BadPayload(f"A payload does not fit the model: {error}.") from None
+    return task(context, header, message)
+
+
+def _train(context: SiteContext, header: Header, message: Message) -> bytes:
+    """Train the loaded adapter on this turn's examples; reply with the contribution."""
+    config, rule = context.config, RULES[context.config.rule]
     state = _load_state(context, header["accepted"])
-    load_tensors(context.model, message.adapter)
     key = (config.seed, context.site)
     quota = len(context.training) * header["local_passes"]
     chosen = examples_of_turn(len(context.training), quota, header["turn"], *key)
@@ -91,9 +97,8 @@ def _train(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
     return encode(reply, contribution.tensors, config.codec)
 
 
-def _validate(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
-    """Score the broadcast adapter on the site's own validation items; reply with sums only."""
-    load_tensors(context.model, _message(tensors).adapter)
+def _validate(context: SiteContext, header: Header, message: Message) -> bytes:
+    """Score the loaded adapter on the site's own validation items; reply with sums only."""
     with phase("evaluate"):
         scores = score(context.model, context.validation, context.config.device, mean=context.mean)
     gold = list(context.validation_gold)
@@ -107,9 +112,14 @@ def _validate(context: SiteContext, header: Header, tensors: Tensors) -> bytes:
     return encode(reply, {})
 
 
-_TASKS: dict[str, Callable[[SiteContext, Header, Tensors], bytes]] = {
-    "train": _train,
-    "validate": _validate,
+Task = Callable[[SiteContext, Header, Message], bytes]
+#: by kind: what is done, and which fields of the header it needs
+_TASKS: dict[str, tuple[Task, frozenset[str]]] = {
+    "train": (
+        _train,
+        frozenset({"round", "turn", "accepted", "local_passes", "progress"}),
+    ),
+    "validate": (_validate, frozenset()),
 }
 
 
@@ -124,6 +134,8 @@ def _message(tensors: Tensors) -> Message:
     parts: dict[str, State] = {"adapter": {}, "extra": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
+        if part not in parts:
+            raise BadPayload(f"A payload holds {name}, which belongs to no part of a message.")
         parts[part][rest] = tensor
     return Message(**parts)
 

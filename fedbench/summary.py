@@ -41,7 +41,7 @@ def score_adapters(
         load_tensors(model, tensors)
         scores = score(model, seen, config.device, mean=mean)
         asked = range(number, min(config.generated, len(test)), len(adapters))
-        written = generate(model, tokenizer, [test[i] for i in asked], config.max_tokens)
+        written = generate(model, tokenizer, [test[i] for i in asked], [seen[i] for i in asked])
         answers = dict(zip(asked, written, strict=True))
         frames.append(
             fixed.assign(

@@ -13,7 +13,7 @@ from typing import Any
 
 from fedbench.config import TRAINED, RunConfig, Setting, parse_config
 from fedbench.errors import FedbenchError
-from fedbench.files import read_json, write_json
+from fedbench.files import write_json
 from fedbench.freshness import ROOT
 from fedbench.grid import ensure_runs
 from fedbench.paths import shipped
@@ -25,6 +25,7 @@ from fedbench.profiles import (
     TuningSpec,
     cells,
     read_spec,
+    read_tuning,
     tuning_digest,
 )
 from fedbench.provenance import fingerprint
@@ -46,6 +47,7 @@ def tune(profile: str) -> None:
     search = spec.tuning
     if search is None:
         raise FedbenchError(f"The profile {profile} has nothing to tune: its values are fixed.")
+    read_tuning()  # a damaged file is told before the search, not after it
     grids = dict(cells(spec))
     scores: dict[Cell, Scores] = {cell: {} for cell in grids}
     first: Axes = (search.learning_rates, search.passes)
@@ -53,9 +55,9 @@ def tune(profile: str) -> None:
     for _ in range(search.extensions + 1):
         _fill(spec, search, grids, axes, scores)
         axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}
-    path = shipped(TUNING)
-    everything = read_json(path) | {profile: _record(spec, search, scores)}
-    write_json(path, everything | {"digest": tuning_digest(everything)})
+    # Read again: a search takes an hour, and another profile's may have ended meanwhile.
+    everything = read_tuning() | {profile: _record(spec, search, scores)}
+    write_json(shipped(TUNING), everything | {"digest": tuning_digest(everything)})
 
 
 def _record(spec: ProfileSpec, search: TuningSpec, scores: Mapping[Cell, Scores]) -> dict[str, Any]:
@@ -119,14 +121,24 @@ def _configs(
 
 
 def _validation(run: Run) -> float:
-    """Accuracy after the last round, over all validation items of all federations."""
+    """Accuracy after the last round, over all validation items of all federations.
+
+    Raises:
+        FedbenchError: no site that trained holds a validation item.
+    """
     last = {record["federation"]: record for record in run.rounds}.values()
     right = sum(
         record["validation_accuracy"] * record["n_validation"]
         for record in last
         if record["n_validation"]
     )
-    return float(right / sum(record["n_validation"] for record in last))
+    asked = sum(record["n_validation"] for record in last)
+    if not asked:
+        raise FedbenchError(
+            f"No training site of run {run.id} holds a validation item, so nothing can be chosen: "
+            "raise validation_limit or lower partition.minimum."
+        )
+    return float(right / asked)
 
 
 def _outward(axes: Axes, scores: Scores) -> Axes:

@@ -29,7 +29,6 @@ _MEANT = (
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
-@lru_cache
 def locate(name: str) -> Path:
     """Folder that holds the backbone: ``name`` is built-in, a directory, or ``hub/id[@revision]``.
 
@@ -39,7 +38,13 @@ def locate(name: str) -> Path:
         FedbenchError: there is no such backbone, or it cannot be used; says why and what to do.
     """
     if name.endswith(SUFFIX):
-        return untrained(locate(name.removesuffix(SUFFIX)))
+        read = name.removesuffix(SUFFIX)
+        return untrained(locate(read), digest(read))
+    return _located(name)
+
+
+@lru_cache
+def _located(name: str) -> Path:
     if name in BUILT_IN:
         return _checked(shipped(f"backbones/{name}"))
     if Path(name).is_dir():

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
-from fedbench.files import locked
+from fedbench.files import appearing, locked
 from fedbench.paths import home
 from fedbench.streams import seed_of
 
@@ -14,14 +13,14 @@ from fedbench.streams import seed_of
 SUFFIX = ":random"
 
 
-def untrained(source: Path) -> Path:
-    """Folder like ``source`` but with freshly initialised weights, made once.
+def untrained(source: Path, digest: str) -> Path:
+    """Folder like ``source``, which has this ``digest``, with fresh weights; made once.
 
     The weights are one draw, the same wherever torch initialises alike; it is the architecture's
     own initialisation, as pretraining starts from.
     """
-    folder = home() / "untrained" / source.name
-    with locked(folder.with_name(f"{source.name}.lock")):
+    folder = home() / "untrained" / f"{source.name}-{digest[:12]}"
+    with locked(folder.with_name(f"{folder.name}.lock")):
         if not folder.exists():
             _make(source, folder)
     return folder.resolve()
@@ -32,10 +31,9 @@ def _make(source: Path, folder: Path) -> None:
 
     from fedbench.seeding import seeded
 
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        draft = Path(scratch) / source.name
-        shutil.copytree(source, draft, ignore=shutil.ignore_patterns("*.safetensors*"))
+    with appearing(folder) as draft:
+        unlike = shutil.ignore_patterns("*.safetensors*")
+        shutil.copytree(source, draft, ignore=unlike, dirs_exist_ok=True)
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         with seeded(seed_of("untrained", 0)):
             AutoModelForCausalLM.from_config(config).save_pretrained(draft)
-        draft.rename(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,8 @@ def by_score(
         score = float(str(value))
     except ValueError:
         raise ValueError(f"{value!r} is not a number") from None
+    if not math.isfinite(score):
+        raise ValueError(f"{value!r} is not a finite number")
     below, between, above = labels.values()
     return options.index(below if score < low else above if score > high else between)
 

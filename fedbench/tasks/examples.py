@@ -114,7 +114,9 @@ def _options(spec: TaskSpec, row: Row) -> tuple[str, ...] | None:
     """The options in the order given; none for a task without options; None to drop the row."""
     found = [column(row, name) for name in spec.options]
     if len(found) == 1:
-        listed = found[0].values() if isinstance(found[0], Mapping) else found[0]
+        # By key, because an answer names the key: "A" is not whatever happens to stand first.
+        held = found[0]
+        listed = [held[key] for key in sorted(held)] if isinstance(held, Mapping) else held
         if isinstance(listed, str) or any(value in (None, "") for value in listed):
             raise FedbenchError(f"{row.where}: an option is empty; complete the row or remove it.")
         found = list(listed)

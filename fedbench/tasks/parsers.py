@@ -5,10 +5,12 @@ A parser yields ``(where, columns)`` for every row; ``where`` names the row for 
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,11 @@ def read_csv(path: Path, encoding: str) -> Parsed:
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if None in row or None in row.values():
-                raise FedbenchError(f"{where}: not as many fields as the header has; {AGAIN}.")
+                raise FedbenchError(
+                    f"{where}: not as many fields as the header has; if something else than "
+                    f"{delimiter!r} separates them, write the file with it (.csv) or with tabs "
+                    f"(.tsv), else {AGAIN}."
+                )
             yield where, dict(row)
     except csv.Error as error:
         raise FedbenchError(f"{path}, line {reader.line_num}: {error}; {AGAIN}.") from None
@@ -127,7 +133,9 @@ def parse(path: Path, form: str, encoding: str) -> Parsed:
 
 def _text(path: Path, encoding: str) -> str:
     try:
-        return path.read_bytes().decode(encoding).replace("\r\n", "\n").removeprefix("\ufeff")
+        content = path.read_bytes()
+        _refuse_utf8_as_latin1(content, encoding, path)
+        return content.decode(encoding).replace("\r\n", "\n").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise FedbenchError(
             f"{path}, byte {error.start}: not {encoding} text; set encoding in the task's file, "
@@ -139,6 +147,18 @@ def _text(path: Path, encoding: str) -> str:
         ) from None
     except OSError as error:
         raise FedbenchError(f"{path} cannot be read ({error.strerror}).") from None
+
+
+def _refuse_utf8_as_latin1(content: bytes, encoding: str, path: Path) -> None:
+    """Latin-1 reads any bytes, so a file that was saved as UTF-8 since must be noticed here."""
+    if content.isascii() or codecs.lookup(encoding).name != "iso8859-1":
+        return
+    with suppress(UnicodeDecodeError):
+        content.decode("utf-8")
+        raise FedbenchError(
+            f"{path} is UTF-8 text, not {encoding}: set encoding in the task's file, or fetch the "
+            "file again."
+        )
 
 
 def _json(text: str, where: str) -> Any:

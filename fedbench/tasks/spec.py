@@ -242,6 +242,10 @@ def _problems_of(spec: TaskSpec) -> list[str]:
         problems.append("blind_prompt is missing: a prompt of one line needs one")
     if spec.scoring == "label" and len(set(spec.labels.values())) < 2:
         problems.append("labels must name at least two classes")
+    if spec.scoring == "letter" and "options" not in fields_of(spec.prompt.get("letter", "")):
+        problems.append(
+            "prompt.letter does not show {options}: without them a letter means nothing"
+        )
     if spec.scoring != "label" and not spec.options:
         problems.append(f"options is missing: scoring {spec.scoring} needs the columns of options")
     if spec.options and spec.answer.kind == "label":

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from pydantic import ValidationError
 
+from fedbench.config import problems
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
 from fedbench.tasks.spec import TaskSpec
 from fedbench.tasks.task import Scoring
 
 SPECS = Path(__file__).resolve().parent / "specs"
+_ENDINGS = (".yml", ".yaml")
 
 
 def shipped_specs() -> list[TaskSpec]:
@@ -30,9 +31,7 @@ def read_spec(name_or_path: str) -> tuple[TaskSpec, Path | None]:
     Raises:
         FedbenchError: no such task, or a file that does not describe one.
     """
-    name, _, scoring = name_or_path.rpartition(":")
-    if scoring not in get_args(Scoring):
-        name, scoring = name_or_path, ""
+    name, scoring = _parts(name_or_path)
     path = _spec_path(name)
     values = read_yaml(path)
     if scoring:
@@ -40,15 +39,17 @@ def read_spec(name_or_path: str) -> tuple[TaskSpec, Path | None]:
     try:
         spec = TaskSpec.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(_problem(detail) for detail in error.errors())
-        raise FedbenchError(f"{path} does not describe a task: {problems}.") from None
+        told = problems(error, TaskSpec)
+        raise FedbenchError(f"{path} does not describe a task: {told}.") from None
     return spec, None if path.parent == SPECS else path.resolve().parent
 
 
 def located(name_or_path: str) -> str:
     """The same task by a name that holds in every folder: a path becomes absolute."""
-    path, ending, rest = name_or_path.partition(".yml")
-    return f"{Path(path + ending).resolve()}{rest}" if ending else name_or_path
+    name, scoring = _parts(name_or_path)
+    if not name.endswith(_ENDINGS):
+        return name_or_path
+    return f"{Path(name).resolve()}{scoring and ':'}{scoring}"
 
 
 def check_name(name_or_path: str) -> None:
@@ -60,8 +61,14 @@ def check_name(name_or_path: str) -> None:
     read_spec(name_or_path)
 
 
+def _parts(name_or_path: str) -> tuple[str, str]:
+    """Name or path, and the scoring asked for behind a colon, if there is one."""
+    name, _, scoring = name_or_path.rpartition(":")
+    return (name, scoring) if scoring in get_args(Scoring) else (name_or_path, "")
+
+
 def _spec_path(name: str) -> Path:
-    if name.endswith((".yml", ".yaml")):
+    if name.endswith(_ENDINGS):
         if not Path(name).is_file():
             raise FedbenchError(f"The task file {name} does not exist: check the path.")
         return Path(name)
@@ -75,9 +82,3 @@ def _spec_path(name: str) -> Path:
             "YAML file."
         )
     return path
-
-
-def _problem(detail: Mapping[str, Any]) -> str:
-    field = ".".join(str(part) for part in detail["loc"]) or "the file"
-    message = detail["msg"].removeprefix("Value error, ")
-    return f"{field}: {message[0].lower()}{message[1:]}"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _MAGIC = b"FEDB\x01"
 _HASH = hashlib.sha256().digest_size
+_FOREIGN = "A payload is whole, but was not written by fedbench."
 
 
 class BadPayload(FedbenchError):
@@ -52,9 +53,27 @@ def decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return _decode(payload)
 
 
+def header_of(payload: bytes) -> dict[str, Any]:
+    """Header alone; the tensors are checked to be whole and not read.
+
+    Raises:
+        BadPayload: foreign, truncated, damaged, or of another version.
+    """
+    with phase("wire"):
+        return _split(payload)[0]
+
+
 def _decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors.torch import load as load_safetensors
 
+    header, packed = _split(payload)
+    try:
+        return header, CODECS[header["codec"]].decode(load_safetensors(packed))
+    except (ValueError, TypeError, KeyError, SafetensorError):
+        raise BadPayload(_FOREIGN) from None
+
+
+def _split(payload: bytes) -> tuple[dict[str, Any], bytes]:
     start = len(_MAGIC) + _HASH
     if payload[: len(_MAGIC)] != _MAGIC:
         raise BadPayload("These bytes are not a payload of this version of fedbench.")
@@ -63,8 +82,6 @@ def _decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise BadPayload("A payload was truncated or damaged: its checksum does not match.")
     size = int.from_bytes(body[:4], "big")
     try:
-        header = json.loads(body[4 : 4 + size])
-        tensors = load_safetensors(body[4 + size :])
-        return header, CODECS[header["codec"]].decode(tensors)
-    except (ValueError, TypeError, KeyError, SafetensorError):
-        raise BadPayload("A payload is whole, but was not written by fedbench.") from None
+        return dict(json.loads(body[4 : 4 + size])), body[4 + size :]
+    except (ValueError, TypeError):
+        raise BadPayload(_FOREIGN) from None

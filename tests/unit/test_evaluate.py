@@ -136,6 +136,10 @@ def example(prompt, choices=(" bad", " good")):
     )  # fmt: skip
 
 
+def written(model, tokenizer, examples, max_tokens=64):
+    return generate(model, tokenizer, examples, tokenise(tokenizer, examples, max_tokens))
+
+
 class Writer:
     """Stands for a model: writes the text that is set for a prompt, whatever its padding."""
 
@@ -172,7 +176,7 @@ class Writer:
 def test_an_output_counts_only_if_it_is_exactly_a_choice(tokenizer, text, answer):
     filler = " x" * 12 if "<|end|>" not in text else ""
     model = Writer(tokenizer, {"a": text + filler})
-    assert generate(model, tokenizer, [example("a")], 64) == [answer]
+    assert written(model, tokenizer, [example("a")]) == [answer]
 
 
 def test_generated_answers_come_in_the_order_asked_over_all_batches(tokenizer, monkeypatch):
@@ -180,7 +184,7 @@ def test_generated_answers_come_in_the_order_asked_over_all_batches(tokenizer, m
     prompts = ["a long one:", "b:", "a longer one yet:", "c:", "d d:"]
     outputs = [" good<|end|>", " bad<|end|>", "?<|end|>", " good<|end|>", " bad<|end|>"]
     model = Writer(tokenizer, dict(zip(prompts, outputs, strict=True)))
-    found = generate(model, tokenizer, [example(p) for p in prompts], 64)
+    found = written(model, tokenizer, [example(p) for p in prompts])
     assert found == [1, 0, -1, 1, 0]
     assert len(model.calls) == 3
 
@@ -188,23 +192,26 @@ def test_generated_answers_come_in_the_order_asked_over_all_batches(tokenizer, m
 def test_a_long_prompt_is_cut_from_its_beginning_before_generation(tokenizer):
     model = Writer(tokenizer, {})
     model.texts = type("Any", (dict,), {"__missing__": lambda self, key: " good<|end|>"})()
-    generate(model, tokenizer, [example("a long beginning " * 30 + "Mood:")], 32)
+    written(model, tokenizer, [example("a long beginning " * 30 + "Mood:")], 32)
     ids, mask, room, options = model.calls[0]
     assert ids.shape[1] + room == 32
+    (item,) = tokenise(tokenizer, [example("a long beginning " * 30 + "Mood:")], 32)
+    assert ids[0].tolist() == list(item.prompt)
     assert mask.all()
     assert tokenizer.decode(ids[0]).endswith("Mood:")
     assert options["do_sample"] is False
 
 
 def test_nothing_to_generate_gives_nothing(tokenizer):
-    assert generate(Writer(tokenizer, {}), tokenizer, [], 64) == []
+    assert written(Writer(tokenizer, {}), tokenizer, []) == []
 
 
 def test_generation_of_a_padded_batch_is_that_of_each_prompt_alone(backbones, tokenizer):
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(backbones("qwen2")).double().eval()
-    items = [example("rose:"), example("the profit of the company rose in the quarter:")]
-    together = evaluate._generate_batch(model, tokenizer, items, 64)
-    alone = [evaluate._generate_batch(model, tokenizer, [item], 64)[0] for item in items]
+    asked = [example("rose:"), example("the profit of the company rose in the quarter:")]
+    items = tokenise(tokenizer, asked, 64)
+    together = evaluate._generate_batch(model, tokenizer, items)
+    alone = [evaluate._generate_batch(model, tokenizer, [item])[0] for item in items]
     assert together == alone

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedbench import federation
+from fedbench import federation, replies
 from fedbench.engines import Failure
 from fedbench.engines.in_process import InProcess
 from fedbench.errors import FedbenchError
@@ -355,6 +355,51 @@ def test_a_reply_carries_the_update_and_counts_and_nothing_else(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"round": 4}, r"site-01 did not answer: Its reply has round 4, not 1\."),
+        ({"site": "site-02"}, r"site-01 did not answer: Its reply has site 'site-02'"),
+        ({"kind": "score"}, r"site-01 did not answer: Its reply has kind 'score', not 'update'"),
+        (None, r"site-01 did not answer: A payload was truncated or damaged"),
+    ],
+)
+def test_a_reply_to_something_else_is_never_averaged_in(tmp_path, changes, message):
+    class Late(InProcess):
+        def exchange(self, messages, deadline=None):
+            for site, reply in super().exchange(messages, deadline):
+                asked = decode(messages[site])[0]
+                if site == "site-01" and asked.get("round") == 1:
+                    header, tensors = decode(reply)
+                    reply = reply[:-1] if changes is None else encode(header | changes, tensors)
+                yield site, reply
+
+    with pytest.raises(FedbenchError, match=message):
+        run(bigram.config(sites=3), tmp_path, engine=Late)
+    assert len(decode((tmp_path / "server" / "checkpoint").read_bytes())[0]["log"]) == 1
+
+
+TRAIN = {"kind": "train", "round": 0, "turn": 0, "accepted": -1, "local_passes": 1.0,
+         "progress": [0.0, 1.0]}  # fmt: skip
+SMALL = {"adapter/table": torch.zeros(2), "adapter/bias": torch.zeros(2)}
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (encode({k: v for k, v in TRAIN.items() if k != "turn"}, {}), "does not say turn"),
+        (encode(TRAIN, {"other/x": torch.zeros(1)}), "holds other/x, which belongs to no part"),
+        (encode(TRAIN, {}), "does not fit the model: these tensors are not"),
+        (encode({"kind": "validate"}, SMALL), "does not fit the model: table has shape"),
+    ],
+)
+def test_a_payload_that_does_not_fit_is_a_failure_of_that_site(tmp_path, payload, message):
+    contexts = bigram.contexts(HELD, bigram.config(), tmp_path)
+    ((_, reply),) = InProcess(contexts).exchange({"site-00": payload})
+    assert isinstance(reply, Failure)
+    assert message in reply.reason
+
+
+@pytest.mark.parametrize(
     "payload", [b"", b"nonsense", encode({"kind": "dance"}, {}), encode({}, {})]
 )
 def test_a_site_refuses_what_it_does_not_understand(tmp_path, payload):
@@ -369,7 +414,7 @@ def test_a_site_refuses_what_it_does_not_understand(tmp_path, payload):
 def test_the_loop_can_be_read_in_one_sitting():
     from pathlib import Path
 
-    assert len(Path(federation.__file__).read_text().splitlines()) <= 200
+    assert len(Path(federation.__file__).read_text().splitlines()) <= 150
 
 
 def test_a_site_is_told_how_often_it_took_part_before(tmp_path):
@@ -389,13 +434,13 @@ def test_a_site_is_told_how_often_it_took_part_before(tmp_path):
 
 
 def test_sums_over_sites_do_not_depend_on_who_answers_first():
-    replies = {
-        site: encode({"n": 1, "correct": 1, "loss": loss}, {})
+    payloads = {
+        site: encode({"kind": "score", "site": site, "n": 1, "correct": 1, "loss": loss}, {})
         for site, loss in (("a", 1e16), ("b", 1.0), ("c", -1e16))
     }
     orders = ("abc", "cba", "acb")
     sums = []
     for order in orders:
-        answers = sorted(federation._answers((site, replies[site]) for site in order))
-        sums.append(validation_record({}, [reply for _, reply in answers])["validation_loss"])
+        answers = replies.scores((site, payloads[site]) for site in order)
+        sums.append(validation_record({}, answers)["validation_loss"])
     assert len(set(sums)) == 1

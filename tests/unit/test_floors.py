@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     freshness prepare resolving
     federation
     round_log
+    replies
     engines
     site
     rules

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fedbench.errors import FedbenchError
 from fedbench.models import backbones, fresh_weights
 
 LAYER = "model.layers.0.mlp.up_proj.weight"
@@ -12,7 +13,7 @@ LAYER = "model.layers.0.mlp.up_proj.weight"
 @pytest.fixture
 def twin(tmp_path, monkeypatch):
     monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path))
-    return fresh_weights.untrained(backbones.locate("fedbench-llama"))
+    return backbones.locate("fedbench-llama:random")
 
 
 def load(name):
@@ -33,13 +34,32 @@ def test_the_twin_tokenises_alike(twin):
 
 def test_the_same_weights_are_drawn_again_elsewhere(twin, tmp_path, monkeypatch):
     monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "elsewhere"))
-    again = fresh_weights.untrained(backbones.locate("fedbench-llama"))
+    again = backbones.locate("fedbench-llama:random")
     assert again != twin
     assert backbones.digest(str(again)) == backbones.digest(str(twin))
     assert backbones.digest(str(twin)) != backbones.digest("fedbench-llama")
 
 
+def test_twins_of_two_backbones_with_folders_of_one_name_are_two(twin):
+    source = backbones.locate("fedbench-llama")
+    assert fresh_weights.untrained(source, "f" * 64) != twin
+
+
+def test_a_disk_that_fills_up_leaves_no_half_twin(tmp_path, monkeypatch):
+    from safetensors import SafetensorError
+    from transformers import PreTrainedModel
+
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path))
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", full)
+    with pytest.raises(FedbenchError, match=r"could not be written .*No space left.*free the disk"):
+        backbones.locate("fedbench-llama:random")
+    assert [path.name for path in (tmp_path / "untrained").iterdir() if path.is_dir()] == []
+
+
 def test_a_twin_that_is_there_is_not_made_again(twin):
     before = (twin / "model.safetensors").stat().st_mtime_ns
-    fresh_weights.untrained(backbones.locate("fedbench-llama"))
+    backbones.locate("fedbench-llama:random")
     assert (twin / "model.safetensors").stat().st_mtime_ns == before

@@ -186,6 +186,13 @@ def test_all_problems_of_a_profile_are_told_at_once(own):
     assert "grid.0.methods is missing" in message
 
 
+def test_a_seed_that_chose_learning_rates_cannot_be_reported(own):
+    search = {"seeds": [1000, 0], "learning_rates": [0.1], "passes": [1]}
+    write(own, "own", tuning=search)
+    with pytest.raises(FedbenchError, match=r"tuning.seeds and grid seeds share 0"):
+        read_spec("own")
+
+
 def test_a_field_that_no_run_has_is_told(own):
     write(own, "own", common={"round": 3, "learning_rate": 0.1})
     with pytest.raises(FedbenchError, match=r"round is not a field, did you mean rounds\?"):
@@ -205,5 +212,5 @@ def test_tuned_values_changed_by_hand_are_refused(monkeypatch, tmp_path):
     path = tmp_path / "tuning.json"
     path.write_text(json.dumps({"own": {"cells": {"key": {"passes": 1}}}, "digest": "x"}))
     monkeypatch.setattr(profiles, "shipped", lambda name: path)
-    with pytest.raises(FedbenchError, match="run make tune again"):
+    with pytest.raises(FedbenchError, match="restore it with git checkout"):
         profiles.tuned_values("own")

@@ -10,7 +10,8 @@ import pytest
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.models.methods import METHODS
-from fedbench.resolving import check_sources, resolve
+from fedbench.resolving import check_sources, checked, resolve
+from fedbench.tasks import located
 
 
 def config(**values):
@@ -24,6 +25,27 @@ def test_every_unknown_name_is_told_at_once_with_a_suggestion():
     for field, near in (("method", "lora"), ("rule", "fedavg"), ("codec", "fp32")):
         assert f"{field} = " in message
         assert f"did you mean {near}?" in message
+
+
+def test_wrong_fields_names_and_sources_are_told_in_one_message():
+    with pytest.raises(FedbenchError) as caught:
+        checked({"rounds": 0, "sede": 1, "method": "lorra", "task": "nope", "backbone": "none"})
+    message = str(caught.value)
+    for part in ("rounds = 0", "sede is not a field, did you mean seed?", "did you mean lora?",
+                 "no task 'nope'", "no backbone 'none'"):  # fmt: skip
+        assert part in message
+
+
+def test_what_is_checked_and_right_is_resolved():
+    values = {"task": "lookalike_fpb", "setting": "base"}
+    assert checked(values) == resolve(config(setting="base"))
+
+
+@pytest.mark.parametrize("name", ["mine.yml", "mine.yaml", "mine.yml:letter", "a.yml.d/mine.yaml"])
+def test_a_task_given_as_a_path_is_the_same_in_every_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    assert located(name) == str(tmp_path / name)
+    assert located("medqa:letter") == "medqa:letter"
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import threading
 
 import pandas as pd
@@ -282,23 +284,34 @@ def test_shuffled_labels_leave_the_test_split_alone(configure):
 def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_afterwards(
     configure, monkeypatch
 ):
-    writes = []
-    real = running.write_bytes
+    """The disk fills up at the first file of the result; the rounds before it are not repeated."""
+    config, real = configure(), os.replace
 
-    def full(path, content):
-        writes.append(path)
-        raise FedbenchError("no space")
+    def full(source, target):
+        if "adapters" in str(target):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(running, "write_bytes", full)
-        with pytest.raises(FedbenchError, match="no space"):
+        patch.setattr(os, "replace", full)
+        with pytest.raises(FedbenchError, match=r"could not be written .No space left.*free the"):
+            run(config)
+    monkeypatch.setattr("fedbench.site.train", None)  # nobody trains again
+    assert run(config).adapter.exists()
+
+
+def test_a_result_stays_until_its_successor_is_computed(configure, other_code, monkeypatch):
+    first = run(configure())
+    other_code()
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "score_adapters", None)
+        with pytest.raises(TypeError):
             run(configure())
-    assert len(writes) == 1
-    assert running.write_bytes is real
-    assert run(configure()).adapter.exists()
+    assert store.load(first.id).provenance == first.provenance
+    assert store.load(first.id).adapter.exists()
 
 
-@pytest.mark.parametrize("method", ["lora", "ia3", "full"])
+@pytest.mark.parametrize("method", ["lora", "qlora", "ia3", "full"])
 def test_an_exported_adapter_is_read_by_plain_libraries_and_gives_the_same_logits(
     configure, backbones, tmp_path, method
 ):
@@ -306,6 +319,7 @@ def test_an_exported_adapter_is_read_by_plain_libraries_and_gives_the_same_logit
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from fedbench.models.attached import attached
+    from fedbench.models.quantise import COMPUTES
     from fedbench.models.tensors import load_tensors
 
     found = run(configure(method=method, learning_rate=0.05))
@@ -320,7 +334,11 @@ def test_an_exported_adapter_is_read_by_plain_libraries_and_gives_the_same_logit
     else:
         described = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
         assert described["base_model_name_or_path"] == found.config.backbone
-        bare = AutoModelForCausalLM.from_pretrained(backbones("llama"))
+        kind = COMPUTES[found.config.compute]
+        quantised = {"quantization_config": kind.loading(torch.float32)}
+        given = quantised if method == "qlora" else {}
+        bare = AutoModelForCausalLM.from_pretrained(backbones("llama"), **given)
+        bare = kind.finish(bare)  # else bitsandbytes repacks for bf16 where the processor has it
         plain = PeftModel.from_pretrained(bare, tmp_path / "out")
     with torch.no_grad():
         logits = plain.eval()(input_ids=ids).logits
@@ -331,3 +349,22 @@ def test_an_exported_adapter_is_read_by_plain_libraries_and_gives_the_same_logit
         export(found, tmp_path / "out")
     with pytest.raises(FedbenchError, match="no adapter 'site-07'"):
         export(found, tmp_path / "new", "site-07")
+
+
+def test_an_export_that_fails_leaves_nothing_behind_and_can_be_tried_again(
+    configure, tmp_path, monkeypatch
+):
+    from peft import PeftModel
+    from safetensors import SafetensorError
+
+    def full(*_, **__):
+        raise SafetensorError("I/O error: No space left on device")
+
+    found = run(configure())
+    with monkeypatch.context() as patch:
+        patch.setattr(PeftModel, "save_pretrained", full)
+        with pytest.raises(FedbenchError, match=r"could not be written .*No space left"):
+            export(found, tmp_path / "out")
+    assert not any(tmp_path.glob("*out*"))
+    export(found, tmp_path / "out")
+    assert (tmp_path / "out" / "adapter_config.json").exists()

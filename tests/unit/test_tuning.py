@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from fedbench import profiles, tuning
 from fedbench.config import TRAINED
+from fedbench.errors import FedbenchError
+from fedbench.files import read_json, write_json
 
 
 def scores(by_rate, passes=2.0):
@@ -61,3 +65,70 @@ def test_a_search_trains_on_no_more_than_the_runs_it_is_for(grid_limit, used):
     cell = profiles.Cell("lookalike_fpb", "fedbench-llama", "lora")
     (config,) = tuning._configs(spec, search, grid, cell, ("local", 0.1, 1))
     assert config.train_limit == used
+
+
+def run_of(config, *records):
+    return SimpleNamespace(id=config.id, rounds=records)
+
+
+def record(accuracy, n=10, federation="global", round_=0):
+    return {"federation": federation, "round": round_, "validation_accuracy": accuracy,
+            "n_validation": n}  # fmt: skip
+
+
+def test_validation_is_that_of_the_last_round_weighted_over_all_federations():
+    found = SimpleNamespace(id="x", rounds=[
+        record(0.0, 30, "a"), record(0.5, 30, "a", 1),
+        record(1.0, 10, "b", 1), record(None, 0, "c"),
+    ])  # fmt: skip
+    assert tuning._validation(found) == (0.5 * 30 + 10) / 40
+
+
+def test_a_search_without_validation_items_says_what_to_change():
+    with pytest.raises(FedbenchError, match=r"raise validation_limit or lower partition.minimum"):
+        tuning._validation(SimpleNamespace(id="x", rounds=[record(None, 0)]))
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    path = tmp_path / "tuning.json"
+    content = {"other": {"cells": {}}}
+    write_json(path, content | {"digest": profiles.tuning_digest(content)})
+    for module in (profiles, tuning):
+        monkeypatch.setattr(module, "shipped", lambda name: path)
+    return path
+
+
+def test_a_search_scores_every_point_on_every_seed_and_keeps_the_best(file, monkeypatch):
+    """Accuracy peaks at 0.01 for federated and beyond the grid for the others."""
+    asked = []
+
+    def fake(configs):
+        asked.extend(configs)
+        return [run_of(c, record(peak(c))) for c in configs]
+
+    def peak(config):
+        best = 0.01 if config.setting == "federated" else 0.05
+        return 1 - abs(config.learning_rate - best) - config.seed / 1e6
+
+    monkeypatch.setattr(tuning, "ensure_runs", fake)
+    tuning.tune("smoke")
+    spec = profiles.read_spec("smoke")
+    written = read_json(file)
+    assert written["other"] == {"cells": {}}
+    assert written["digest"] == profiles.tuning_digest(written)
+    assert {config.seed for config in asked} == {*spec.tuning.seeds}
+    assert {config.test_limit for config in asked} == {1}
+    assert len({config.id for config in asked}) == len(asked)
+    for cell in written["smoke"]["cells"].values():
+        rates = cell["learning_rates_tried"]
+        nearest = min(rates, key=lambda rate: abs(rate - 0.05))
+        assert cell["learning_rate"]["centralized"] == nearest
+        assert len(rates) > len(spec.tuning.learning_rates)
+
+
+def test_a_tuning_file_changed_by_hand_is_refused_before_the_search(file, monkeypatch):
+    write_json(file, read_json(file) | {"other": {"cells": {"x": 1}}})
+    monkeypatch.setattr(tuning, "ensure_runs", None)
+    with pytest.raises(FedbenchError, match="changed by hand or damaged"):
+        tuning.tune("smoke")

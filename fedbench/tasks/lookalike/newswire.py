@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedbench.streams import generator
-from fedbench.tasks.lookalike.words import invent
+from fedbench.tasks.lookalike.words import check_knobs, invent
 from fedbench.tasks.task import Split
 
 MOODS = ("negative", "neutral", "positive")
@@ -59,6 +59,9 @@ class Knobs:
     paired: float = 0.0  #: share of sentences with two companies
     owners: int = 8  #: newsrooms, and house styles
     spread: float = 1.0  #: 1: a cue is with one newsroom; 0: anywhere
+
+    def __post_init__(self) -> None:
+        check_knobs(self)
 
 
 class Cue(NamedTuple):

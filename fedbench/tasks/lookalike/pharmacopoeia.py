@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedbench.streams import generator
-from fedbench.tasks.lookalike.words import invent
+from fedbench.tasks.lookalike.words import check_knobs, invent
 from fedbench.tasks.task import Split
 
 LETTERS = "ABCD"
@@ -105,6 +105,20 @@ class Knobs:
     sets: int = 3  #: sets of options per fact and test wording
     owners: int = 8  #: institutions, and chapters
     spread: float = 1.0  #: 1: a fact is with one institution; 0: anywhere
+
+    def __post_init__(self) -> None:
+        check_knobs(self)
+        named = self.relations.split()
+        if not named or (odd := [name for name in named if name not in RELATIONS]):
+            raise ValueError(
+                f"relations = {self.relations!r}: {(odd if named else ['nothing'])[0]} is not "
+                f"known (allowed: {', '.join(RELATIONS)}, separated by spaces)"
+            )
+        if self.answers < len(LETTERS):
+            raise ValueError(
+                f"answers = {self.answers}: a question has {len(LETTERS)} options "
+                f"(allowed: {len(LETTERS)}, {len(LETTERS) + 1}, ...)"
+            )
 
 
 class Fact(NamedTuple):

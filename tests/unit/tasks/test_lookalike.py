@@ -131,6 +131,26 @@ def test_invented_words_are_distinct_and_avoid_what_is_taken() -> None:
     assert not set(words) & set(again)
 
 
+@pytest.mark.parametrize(
+    ("name", "knobs", "message"),
+    [
+        ("pharmacopoeia", {"relations": "drugs"}, "drugs is not known .allowed: drug, cause"),
+        ("pharmacopoeia", {"relations": ""}, "nothing is not known"),
+        ("pharmacopoeia", {"answers": 3}, "answers = 3: a question has 4 options"),
+        ("pharmacopoeia", {"owners": 0}, "owners = 0 is no size"),
+        ("pharmacopoeia", {"diseases": 10**9}, "too many"),
+        ("newswire", {"spread": 1.5}, "spread = 1.5 is no share"),
+        ("newswire", {"frames": "many"}, "do not fit"),
+    ],
+)
+def test_a_knob_out_of_range_is_one_sentence(
+    describe: Describe, name: str, knobs: dict[str, object], message: str
+) -> None:
+    told = {"name": name, "knobs": {"seed": 1, **knobs}}
+    with pytest.raises(FedbenchError, match=message):
+        load_task(describe(LABELLED, generator=told, layouts=None))
+
+
 def test_wrong_knobs_are_named(describe: Describe) -> None:
     told = {"name": "newswire", "knobs": {"seed": 1, "moods": 4}}
     with pytest.raises(FedbenchError, match=r"task tickets: the knobs of newswire .*'moods'"):

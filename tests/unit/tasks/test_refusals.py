@@ -35,6 +35,7 @@ FIQA = json.dumps({"7": {"sentence": "s", "info": [{"target": "t", "sentiment_sc
         ("rows.csv", b"text,label\na,refund,x\n", r"rows.csv, line 2: not as many fields"),
         ("rows.csv", b'text,label\n"a,refund\n', r"rows.csv, line 1: unexpected end of data"),
         ("rows.csv", b"text,label\n", r"rows.csv is empty"),
+        ("rows.csv", b"a;b,c\nx;y\n", r"if something else than ',' separates them"),
         ("rows.parquet", b"PAR1 cut", r"rows.parquet is not a Parquet table"),
         ("rows.xml", b"<a/>", r"format 'xml' is not known \(use one of csv"),
     ],
@@ -152,6 +153,26 @@ def test_too_few_rows_for_a_split(tmp_path: Path, describe: Describe) -> None:
         load_task(describe(LABELLED))
 
 
+def test_latin1_that_was_saved_as_utf8_is_noticed(tmp_path: Path, describe: Describe) -> None:
+    layouts = [{"files": {"all": "rows.jsonl"}, "encoding": "latin-1"}]
+    row = {"text": "the café closed", "label": "delay"}
+    text = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in [*labelled(), row])
+    path = tmp_path / "rows.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(FedbenchError, match=r"rows.jsonl is UTF-8 text, not latin-1: set encoding"):
+        load_task(describe(LABELLED, layouts=layouts))
+    path.write_text(text, encoding="latin-1")
+    assert any("café" in e.prompt for e in load_task(describe(LABELLED, layouts=layouts)).examples)
+
+
+def test_a_score_that_is_no_number_belongs_to_no_class(tmp_path: Path, describe: Describe) -> None:
+    rows = [{"text": f"case {n}", "score": 0.5} for n in range(60)]
+    write_jsonl(tmp_path / "rows.jsonl", [*rows, {"text": "last", "score": "nan"}])
+    answer = {"field": "score", "kind": "score", "thresholds": [-0.1, 0.1]}
+    with pytest.raises(FedbenchError, match=r"line 61, column 'score': 'nan' is not a finite"):
+        load_task(describe(LABELLED, labels=["bad", "so-so", "good"], answer=answer))
+
+
 def test_an_unknown_encoding(tmp_path: Path, describe: Describe) -> None:
     write_jsonl(tmp_path / "rows.jsonl", labelled())
     layouts = [{"files": {"all": "rows.jsonl"}, "encoding": "utf-9"}]
@@ -186,16 +207,26 @@ def test_an_unknown_task_names_the_known_ones() -> None:
         ({"prompt": {"letter": "x\ny"}}, r"no template for scoring label"),
         ({"labels": ["one"]}, r"labels must name at least two"),
         ({"layouts": None}, r"layouts is missing"),
-        ({"title": None, "domian": "x"}, r"title: field required; domian: extra"),
-        ({"answer": {"field": "label", "kind": "guess"}}, r"answer.kind: 'guess' is not known"),
+        (
+            {"title": None, "domian": "x"},
+            r"title is missing; domian is not a field, did you mean domain\?",
+        ),
+        (
+            {"answer": {"field": "label", "kind": "guess"}},
+            r"answer.kind = 'guess': 'guess' is not known",
+        ),
         ({"answer": {"field": "label", "kind": "score"}}, r"kind score needs thresholds"),
-        ({"topic": {"kind": "column"}}, r"topic: kind column needs a field"),
-        ({"topic": {"kind": "mood"}}, r"topic.kind: 'mood' is not known \(use one of column"),
-        ({"fractions": {"train": 0.9}}, r"fractions: .*add up to 1"),
-        ({"layouts": [{"files": {"train": "x"}}]}, r"layouts.0.files: name either all"),
+        ({"topic": {"kind": "column"}}, r"topic = .*: kind column needs a field"),
+        (
+            {"topic": {"kind": "mood"}},
+            r"topic.kind = 'mood': 'mood' is not known \(use one of column",
+        ),
+        ({"fractions": {"train": 0.9}}, r"fractions = .*add up to 1"),
+        ({"layouts": [{"files": {"train": "x"}}]}, r"layouts.0.files = .*: name either all"),
         ({"layouts": [{"files": {"train": "x", "test": "y", "all": "z"}}]}, r"all cannot stand"),
         ({"scoring": "text", "prompt": "a\nb"}, r"options is missing"),
-        ({"name": "Two words"}, r"name: string should match"),
+        ({"scoring": "letter", "prompt": "a\nb"}, r"prompt.letter does not show \{options\}"),
+        ({"name": "Two words"}, r"name = 'Two words': string should match"),
     ],
 )
 def test_a_wrong_description(describe: Describe, changes: dict[str, Any], message: str) -> None:
