@@ -83,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         ("verify", _verify, "tell the verdict on every claim, and hold it against the record"),
         ("compare", _compare, "hold a profile's tables against those of the last commit"),
         ("reproduce", _reproduce, "do the runs behind one row of a table again"),
+        ("replay", _replay, "do one recorded run of every cell again, with today's code"),
         ("report", _report, "make one HTML site of a profile's executed notebooks"),
         ("status", _status, "list which runs are fresh, stale or missing, and why"),
         ("plan", _plan, "say what a profile needs, before anything starts"),
@@ -299,6 +300,17 @@ def _reproduce(known: argparse.Namespace, extra: Sequence[str]) -> int:
         found = reproduce(known.profile, known.table, known.row, Path(_figures_folder(known)))
     print(found)
     return 0 if found.within else 1
+
+
+def _replay(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    import torch
+
+    from fedbench.report.replay import outcome, replay
+
+    torch.set_num_threads(1)
+    with machine_shared():
+        replay(known.profile)
+    print(f"{outcome(known.profile)}.")
 
 
 def _report(known: argparse.Namespace, extra: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ under ``data/recorded/``: they are read like any other run.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fedbench.config import RunConfig, parse_config
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes, write_json
+from fedbench.hashing import sha256_file
 from fedbench.paths import home, shipped
 
 if TYPE_CHECKING:
@@ -159,7 +159,8 @@ def record(runs: Sequence[Run], directory: Path) -> None:
     items.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
     write_bytes(directory / ITEMS, buffer.getvalue())
     write_bytes(directory / RUNS, ("\n".join(lines) + "\n").encode())
-    write_json(directory / MANIFEST, {"files": _hashes(directory)})
+    files = {name: sha256_file(directory / name) for name in (ITEMS, RUNS)}
+    write_json(directory / MANIFEST, {"files": files})
 
 
 def _as_record(run: Run) -> dict[str, Any]:
@@ -185,10 +186,7 @@ def _hashes(directory: Path) -> dict[str, str]:
         *directory.glob("adapters/*.safetensors"),
     ]
     paths = sorted(path for path in written if path.name != MANIFEST)
-    return {
-        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-    }
+    return {str(path.relative_to(directory)): sha256_file(path) for path in paths}
 
 
 def _verify(directory: Path) -> None:
