@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 
 import pytest
@@ -11,6 +12,7 @@ import yaml
 from fedbench import profiles
 from fedbench.config import TRAINED
 from fedbench.errors import FedbenchError
+from fedbench.paths import CHECKOUT
 from fedbench.profiles import Cell, cells, load, names, read_spec
 from fedbench.resolving import resolve
 
@@ -30,8 +32,9 @@ def tuned(monkeypatch):
     monkeypatch.setattr(profiles, "tuned_values", values)
 
 
-def test_the_profiles_of_the_readme_are_there():
-    assert set(NAMES) == {"tiny", "smoke", "cpu", "paper", "pretraining"}
+def test_the_readme_names_the_profiles_there_are():
+    rows = re.findall(r"^\| `([a-z-]+)`", (CHECKOUT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(rows) == sorted(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
