@@ -7,6 +7,7 @@ import multiprocessing
 import pytest
 
 from fedbench import profiles
+from fedbench.config import parse_config
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, machine_shared, read_json
@@ -140,6 +141,35 @@ def test_the_suite_refuses_to_share_the_machine(home):
 def test_a_profile_without_a_suite_says_so(home):
     with pytest.raises(FedbenchError, match="no energy suite"):
         suite.measure("paper")
+
+
+class Steady:
+    """Ten joules a segment, measured."""
+
+    def start(self):
+        pass
+
+    def stop(self):
+        return {"cpu": 10.0}
+
+    def how(self):
+        return {"cpu": "measured (stub)"}
+
+    def grid_factor(self):
+        return 400.0, "stub"
+
+
+def test_a_run_is_measured_phase_by_phase_and_leaves_nothing(home, backbones, toy_task):
+    config = parse_config({
+        "task": toy_task, "backbone": str(backbones("llama")), "rounds": 2, "passes": 1,
+        "partition": {"kind": "iid", "sites": 2, "minimum": 2}, "max_tokens": 64,
+    })  # fmt: skip
+    found = suite.measure_run(config, Steady())
+    assert {"load", "train", "evaluate", "aggregate", "wire"} <= found["seconds"].keys()
+    assert sum(found["seconds"].values()) <= found["wall_seconds"]
+    assert len(found["validation"]) == 2
+    assert found["tokens"] > 0
+    assert not (home / "runs").exists()
 
 
 def test_idle_power_is_not_guessed():
