@@ -6,12 +6,14 @@ it would be most of the sum and say nothing of a method, so it stands in rows of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedbench.config import TRAINED
 from fedbench.energy.meters import MEASURED
 from fedbench.files import write_bytes, write_json
 from fedbench.phases import PHASES
@@ -32,6 +34,7 @@ Measurement = Mapping[str, Any]
 _COUNTED = ("cpu", "gpu")
 _JOULES_PER_KWH = 3.6e6
 _MOVED = "Measured with other code or another suite than today's: make energy measures anew."
+_EVEN = "split evenly over rounds"  #: no meter is read at the end of each
 ESTIMATED = "estimated"
 COUNTED = "counted"
 
@@ -46,7 +49,10 @@ def _joules(one: Measurement, phases: Sequence[str], components: Sequence[str]) 
 
 
 def _to_target(one: Measurement, target: float) -> float:
-    """Training energy up to the first round that reaches ``target``; NaN if none does."""
+    """Training energy up to the first round that reaches ``target``; NaN if none does.
+
+    The rounds of a run are taken to cost the same: what one of them cost was not measured.
+    """
     curve = one["validation"]
     reached = [number for number, value in enumerate(curve, start=1) if value >= target]
     spent = _joules(one, ["train"], _COUNTED)
@@ -133,7 +139,7 @@ def _obtained(quantity: str, unit: str, one: Measurement) -> str:
     if "constant" in quantity:
         return str(one["how"].get("ram", ESTIMATED))
     ways = [str(one["how"][name]) for name in _COUNTED if name in one["how"]]
-    return "; ".join(ways)
+    return "; ".join([*ways, _EVEN] if quantity.startswith("training to") else ways)
 
 
 def is_estimated(obtained: str) -> bool:
@@ -230,10 +236,22 @@ def energy_caption(record: Mapping[str, Any]) -> str:
     moved = f" {_MOVED}" if record.get("moved") else ""
     return (
         f"Energy on {spec['task']} with {spec['backbone']}: mean and 95 % t interval over "
-        f"{spec['repeats']} repeats.{synthetic} {how}.{warning if guessed else ''} "
+        f"{_repeats(record)}.{synthetic} {how}.{warning if guessed else ''} "
         f"Idle power: {idling}. {one['grid_g_per_kwh']:.0f} g CO2e per kWh ({one['grid_source']}). "
+        f"Energy to a target is that of training, {_EVEN}. "
         f"Scoring includes the scorer that never sees the question.{moved}"
     )
+
+
+def _repeats(record: Mapping[str, Any]) -> str:
+    """How often everything was measured: not as often as asked where the suite was stopped."""
+    spec = record["spec"]
+    done = Counter((one["method"], one["config"]["setting"]) for one in record["measurements"])
+    counts = {done[method, setting] for method in spec["methods"] for setting in TRAINED}
+    if counts == {spec["repeats"]}:
+        return f"{spec['repeats']} repeats"
+    span = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    return f"{span} of {spec['repeats']} repeats"
 
 
 def write_energy_table(
@@ -279,7 +297,7 @@ def face(record: Mapping[str, Any]) -> str:
     parts = ["synthetic look-alike task"] if spec["task"].startswith("lookalike") else []
     parts += [f"{name}: {one['how'][name]}" for name in _COUNTED if name in one["how"]]
     parts += ["older code"] if record.get("moved") else []
-    return "; ".join([*parts, f"{spec['repeats']} repeats"])
+    return "; ".join([*parts, _repeats(record)])
 
 
 def say_energy(frame: pd.DataFrame) -> str:

@@ -47,7 +47,10 @@ def measurement(method="lora", setting="federated", repeat=0, scale=1.0, how=HOW
 
 
 def record(*measurements, target=0.6):
-    spec = {"task": "lookalike_fpb", "backbone": "fedbench-llama", "repeats": 2, "target": target}
+    spec = {
+        "task": "lookalike_fpb", "backbone": "fedbench-llama", "repeats": 2, "target": target,
+        "methods": ["lora"],
+    }  # fmt: skip
     return {"measurements": list(measurements), "spec": spec, "provenance": {"commit": "abc"}}
 
 
@@ -134,6 +137,32 @@ def test_a_record_of_other_code_says_so_in_caption_and_figure(moved):
     made = record(measurement()) | {"moved": moved}
     assert ("make energy" in energy.energy_caption(made)) == moved
     assert ("older code" in energy.face(made)) == moved
+
+
+SETTINGS = ("local", "federated", "centralized")
+ONCE = [measurement(setting=setting) for setting in SETTINGS]
+TWICE = [*ONCE, *(measurement(setting=setting, repeat=1) for setting in SETTINGS)]
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        (TWICE, "2 repeats"),
+        (TWICE[:5], "1 to 2 of 2 repeats"),
+        (ONCE, "1 of 2 repeats"),
+        (ONCE[:1], "0 to 1 of 2 repeats"),
+    ],
+)
+def test_caption_and_figure_count_the_repeats_that_are_there(done, said):
+    assert f"interval over {said}." in energy.energy_caption(record(*done))
+    assert energy.face(record(*done)).endswith(f"; {said}")
+
+
+def test_energy_to_a_target_is_said_to_be_split_evenly_over_rounds(frame):
+    row = value(frame, "training to 60 % validation accuracy", "J")
+    assert row["obtained"] == "measured (RAPL); split evenly over rounds"
+    assert value(frame, "training", "J per token")["obtained"] == "measured (RAPL)"
+    assert "split evenly over rounds" in energy.energy_caption(record(measurement()))
 
 
 def test_a_table_is_written_with_its_numbers_and_origin(frame, tmp_path):
