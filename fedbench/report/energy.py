@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedbench.config import TRAINED
+from fedbench.config import TRAINED, PartitionConfig
 from fedbench.energy.meters import MEASURED
 from fedbench.files import write_bytes, write_json
 from fedbench.phases import PHASES
 from fedbench.report import stats, style
 from fedbench.report.claim_file import Evidence
 from fedbench.report.figures import nothing, write_picture
+from fedbench.report.saving import Configuration, Measured, Saving
 from fedbench.report.tables import NOT_RUN
-from fedbench.report.verdicts import Measured, Saving
 from fedbench.report.writing import latex, markdown, numbers
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _MOVED = "Measured with other code or another suite than today's: make energy me
 _EVEN = "split evenly over rounds"  #: no meter is read at the end of each
 ESTIMATED = "estimated"
 COUNTED = "counted"
+OVER_REPEATS = "t over repeats"
 
 COLUMNS = (
     *("task", "backbone", "method", "compute", "setting", "quantity", "unit", "obtained"),
@@ -158,14 +159,15 @@ def _summary(values: stats.Array) -> dict[str, Any]:
         "mean": interval.mean,
         "ci_low": interval.low,
         "ci_high": interval.high,
-        "ci_kind": "t over repeats",
+        "ci_kind": OVER_REPEATS,
     }
 
 
 def savings(record: Mapping[str, Any] | None) -> Measured:
-    """What each method saves of energy and peak memory against LoRA, paired by repeat.
+    """What each measured configuration saves of energy and peak memory against LoRA.
 
-    Energy is that of training, per token, in the federated setting; peak memory is the system's.
+    The two are paired by repeat. Energy is that of training, per token, in the federated setting;
+    peak memory is the system's.
     """
     if record is None:
         return {}
@@ -179,11 +181,24 @@ def savings(record: Mapping[str, Any] | None) -> Measured:
         by_method.setdefault(one["method"], {})[one["repeat"]] = one
     reference = by_method.pop("lora", {})
     return {
-        (resource, record["spec"]["backbone"], method): saving
-        for method, mine in by_method.items()
+        (resource, _configuration(next(iter(mine.values())))): saving
+        for mine in by_method.values()
         for resource, need in needs.items()
         if (saving := _saving(mine, reference, need, resource)) is not None
     }
+
+
+def _configuration(one: Measurement) -> Configuration:
+    config = one["config"]
+    names = ("task", "backbone", "method", "compute")
+    partition = PartitionConfig.model_validate(config["partition"])
+    return Configuration(**{name: config[name] for name in names}, partition=partition.label)
+
+
+def energy_remarks(record: Mapping[str, Any] | None) -> list[str]:
+    """What must be said beside verdicts on energy and memory; nothing if all is as it should be."""
+    moved = record is not None and record.get("moved")
+    return [f"Energy and peak memory: {_MOVED}"] if moved else []
 
 
 def _saving(
@@ -199,7 +214,7 @@ def _saving(
     found = stats.seed_interval(np.array([1 - need(mine[i]) / need(reference[i]) for i in both]))
     how = _obtained("training", "J per token", mine[both[0]]) if resource == "energy" else MEASURED
     evidence: Evidence = "estimated" if is_estimated(how) else "measured"
-    return Saving(found.mean, found.low, found.high, evidence)
+    return Saving(found.mean, found.low, found.high, evidence, OVER_REPEATS, len(both))
 
 
 def energy_wide(frame: pd.DataFrame) -> pd.DataFrame:
@@ -300,20 +315,22 @@ def face(record: Mapping[str, Any]) -> str:
     return "; ".join([*parts, _repeats(record)])
 
 
-def say_energy(frame: pd.DataFrame) -> str:
+def say_energy(record: Mapping[str, Any] | None) -> str:
     """What the suite allows to be said about each method against LoRA, and what it does not."""
-    if frame.empty:
+    if record is None:
         return "Energy was not measured: nothing can be said about it."
-    chosen = frame[(frame["setting"] == "federated") & (frame["unit"] == "J per token")]
-    rows = {
-        row["method"]: row for row in chosen.to_dict("records") if row["quantity"] == "training"
-    }
-    said = []
-    for method, row in rows.items():
-        ratio = row["mean"] / rows["lora"]["mean"] if "lora" in rows else float("nan")
-        known = "estimated, so it decides nothing" if is_estimated(row["obtained"]) else "measured"
-        said.append(f"- {method}: {ratio:.2f} x LoRA's energy per training token ({known}).")
-    return "\n".join(said)
+    said = [
+        f"- {where.method}: {1 - saved.mean:.2f} [{1 - saved.high:.2f}, {1 - saved.low:.2f}] x "
+        f"LoRA's energy per training token in federated tuning, 95 % {saved.ci_kind} "
+        f"(n = {saved.repeats}; {_worth(saved)})."
+        for (resource, where), saved in savings(record).items()
+        if resource == "energy"
+    ]
+    return "\n".join(said) or "Too few repeats: no method can be compared with LoRA."
+
+
+def _worth(saved: Saving) -> str:
+    return "measured" if saved.evidence == MEASURED else "estimated, so it decides nothing"
 
 
 _PANELS = (
