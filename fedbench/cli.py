@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
         ("grid", _grid, "do a profile's missing runs"),
         ("energy", _energy, "measure a profile's energy suite, with the machine to itself"),
         ("tune", _tune, "search a profile's learning rates and passes"),
-        ("record", _record, "keep a profile's finished runs under data/recorded"),
+        ("record", _record, "keep a profile's finished runs and energy under data/recorded"),
         ("controls", _controls, "check the look-alikes on generator seeds never tuned on"),
         ("verify", _verify, "tell the verdict on every claim, and hold it against the record"),
         ("compare", _compare, "hold a profile's tables against those of the last commit"),
@@ -280,13 +280,23 @@ def _verify(known: argparse.Namespace, extra: Sequence[str]) -> int:
 
 
 def _compare(known: argparse.Namespace, extra: Sequence[str]) -> int:
-    from fedbench.report.compare import compare, of_commit, of_folder, show
+    from fedbench.report.compare import (
+        LEFT_OUT,
+        compare,
+        of_a_machine,
+        of_commit,
+        of_folder,
+        show,
+    )
 
     folder = _figures_folder(known)
     reference = of_folder(known.reference) if known.reference else of_commit(folder)
     here = of_folder(Path(folder))
     found = compare(reference, here)
-    print(show(found) if found else f"The {len(here)} tables of {folder} are the reference's.")
+    held = [table for table in here if not of_a_machine(table)]
+    print(show(found) if found else f"The {len(held)} tables of {folder} are the reference's.")
+    if len(held) < len(here):
+        print(LEFT_OUT)
     return 1 if found else 0
 
 
@@ -332,9 +342,11 @@ def _plan(known: argparse.Namespace, extra: Sequence[str]) -> None:
 
 
 def _record(known: argparse.Namespace, extra: Sequence[str]) -> None:
+    from fedbench.energy import suite
     from fedbench.grid import planned
 
     runs = [store.load(config.id) for config in planned(known.profile)]
-    folder = CHECKOUT / "data" / "recorded" / known.profile
+    energy = suite.keep(known.profile)  # before the runs, whose manifest then has its hash
+    folder = CHECKOUT / "data" / "recorded" / profiles.short_name(known.profile)
     store.record(runs, folder)
-    print(f"{len(runs)} runs are kept in {folder}.")
+    print(f"{len(runs)} runs are kept in {folder}{', and energy' if energy else ''}.")

@@ -1,15 +1,16 @@
 """The energy suite: few runs, repeated, one after the other, with the machine to themselves.
 
-Each repeat of a method is a process of its own, so that loading counts and memory starts empty.
-A repeat that is interrupted is measured again from its beginning: energy that was used before a
-kill is in no meter, so a resumed run would look cheaper than it was.
+Every run (method, setting, repeat) is a process of its own: each loads its backbone, and none
+begins with what another left in memory. Peak memory still counts the libraries that every run
+imports. A run that is interrupted is measured again from its beginning: energy that was used before
+a kill is in no meter, so a resumed run would look cheaper than it was.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,6 @@ from fedbench.energy.memory import peak_bytes, reset_peak
 from fedbench.energy.meters import MEASURED, CodeCarbonMeter, Meter
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, read_json, write_json
-from fedbench.freshness import ROOT
 from fedbench.hashing import sha256_json, short
 from fedbench.paths import CHECKOUT, fresh_home, home
 from fedbench.phases import observed
@@ -42,22 +42,23 @@ def measure(profile: str) -> dict[str, Any]:
 
     Raises:
         FedbenchError: the profile has no suite, something else of ours runs on this machine, or a
-            run failed; repeats that were finished stay.
+            run failed; those that were finished stay.
     """
     spec = _spec(profile)
     path = where(profile)
     kept = _kept(path, _key(profile, spec))
+    done = {(one["method"], one["config"]["setting"], one["repeat"]) for one in kept}
     waiting = [
-        (method, repeat)
+        (config, repeat)
         for repeat in range(spec.repeats)
-        for method in spec.methods
-        if not any((one["method"], one["repeat"]) == (method, repeat) for one in kept)
+        for config in _configs(profile, spec)
+        if (config.method, config.setting, repeat) not in done
     ]
     if waiting:
         with machine_alone():
-            for method, repeat in tqdm(waiting, desc="energy", unit="repeat"):
-                found = _in_own_process(_configs(profile, spec, method), spec.country)
-                kept += [one | {"method": method, "repeat": repeat} for one in found]
+            for config, repeat in tqdm(waiting, desc="energy", unit="run"):
+                found = _in_own_process(config, spec.country)
+                kept.append(found | {"method": config.method, "repeat": repeat})
                 write_json(path, _record(profile, spec, kept))
     return dict(read_json(path))
 
@@ -87,6 +88,17 @@ def where(profile: str) -> Path:
     return home() / "energy" / f"{profiles.short_name(profile)}.json"
 
 
+def keep(profile: str) -> Path | None:
+    """Let the repository keep what this machine measured of the profile; None if that is nothing.
+
+    Where it was measured more than once, the repository has the last.
+    """
+    if not where(profile).exists():
+        return None
+    write_json(recorded(profile), read_json(where(profile)))
+    return recorded(profile)
+
+
 def _spec(profile: str) -> EnergySpec:
     spec = profiles.read_spec(profile).energy
     if spec is None:
@@ -95,9 +107,12 @@ def _spec(profile: str) -> EnergySpec:
 
 
 def _key(profile: str, spec: EnergySpec) -> str:
-    """Hash of what was asked and of the code that answers: another one starts anew."""
-    asked = [config.id for method in spec.methods for config in _configs(profile, spec, method)]
-    return short(sha256_json([asked, spec.country, fingerprint(ROOT)]))
+    """Hash of what was asked and of the code that answers: another one starts anew.
+
+    That code is what runs and what measures: this module imports both.
+    """
+    asked = [config.id for config in _configs(profile, spec)]
+    return short(sha256_json([asked, spec.country, fingerprint(__name__)]))
 
 
 def _kept(path: Path, key: str) -> list[Measurement]:
@@ -112,12 +127,12 @@ def _record(profile: str, spec: EnergySpec, kept: Sequence[Measurement]) -> dict
         "key": _key(profile, spec),
         "spec": spec.model_dump(mode="json"),
         "measurements": list(kept),
-        "provenance": provenance(ROOT),
+        "provenance": provenance(__name__),
     }
 
 
-def _configs(profile: str, spec: EnergySpec, method: str) -> list[RunConfig]:
-    """One run per trained setting, all on the same number of tokens."""
+def _configs(profile: str, spec: EnergySpec) -> list[RunConfig]:
+    """One run per method and trained setting, all on the same number of tokens."""
     read = profiles.read_spec(profile)
     return [
         resolve(
@@ -133,50 +148,51 @@ def _configs(profile: str, spec: EnergySpec, method: str) -> list[RunConfig]:
                 }
             )
         )
+        for method in spec.methods
         for setting in TRAINED
     ]
 
 
-def _in_own_process(configs: Sequence[RunConfig], country: str) -> list[Measurement]:
+def _in_own_process(config: RunConfig, country: str) -> Measurement:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(_measure_here, configs, country).result()
+        return pool.submit(_measure_here, config, country).result()
 
 
-def _measure_here(configs: Sequence[RunConfig], country: str) -> list[Measurement]:
-    """In a fresh process: every run in a temporary home, under one meter."""
+def _measure_here(config: RunConfig, country: str) -> Measurement:
+    """In a fresh process: one run in a temporary home, under a meter."""
     meter = CodeCarbonMeter(country)
     idle = idle_watts(meter)
-    return [one | {"idle_watts": idle} for one in measure_runs(configs, meter)]
+    return measure_run(config, meter) | {"idle_watts": idle}
 
 
-def measure_runs(configs: Sequence[RunConfig], meter: Meter) -> Iterator[Measurement]:
-    """Do each run under ``meter`` and yield what it took."""
+def measure_run(config: RunConfig, meter: Meter) -> Measurement:
+    """Do the run under ``meter``; what it took."""
     from fedbench.running import run
 
-    for config in configs:
-        with fresh_home():
-            reset_peak()
-            ledger = Ledger(meter)
-            started = time.perf_counter()
-            with observed(ledger.phase), ledger.phase("other"):
-                done = run(config)
-            factor, source = meter.grid_factor()
-            yield {
-                "config": config.model_dump(mode="json"),
-                "wall_seconds": time.perf_counter() - started,
-                "peak_memory_bytes": peak_bytes(config.device),
-                "tokens": done.metrics["tokens"],
-                "items": len(done.items) + sum(record["n_validation"] for record in done.rounds),
-                "bytes_down": done.metrics["bytes_down"],
-                "bytes_up": done.metrics["bytes_up"],
-                "adapter_bytes": done.metrics["adapter_bytes"],
-                "accuracy": done.metrics["accuracy"],
-                "validation": _curve(done.rounds),
-                "grid_g_per_kwh": factor,
-                "grid_source": source,
-                **ledger.report(),
-            }
+    with fresh_home():
+        reset_peak()
+        ledger = Ledger(meter)
+        started = time.perf_counter()
+        with observed(ledger.phase), ledger.phase("other"):
+            done = run(config)
+        seconds = time.perf_counter() - started
+        factor, source = meter.grid_factor()
+        return {
+            "config": config.model_dump(mode="json"),
+            "wall_seconds": seconds,
+            "peak_memory_bytes": peak_bytes(config.device),
+            "tokens": done.metrics["tokens"],
+            "items": len(done.items) + sum(record["n_validation"] for record in done.rounds),
+            "bytes_down": done.metrics["bytes_down"],
+            "bytes_up": done.metrics["bytes_up"],
+            "adapter_bytes": done.metrics["adapter_bytes"],
+            "accuracy": done.metrics["accuracy"],
+            "validation": _curve(done.rounds),
+            "grid_g_per_kwh": factor,
+            "grid_source": source,
+            **ledger.report(),
+        }
 
 
 def _curve(rounds: Sequence[Mapping[str, Any]]) -> list[float]:

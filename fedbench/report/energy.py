@@ -6,20 +6,22 @@ it would be most of the sum and say nothing of a method, so it stands in rows of
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedbench.config import TRAINED, PartitionConfig
 from fedbench.energy.meters import MEASURED
 from fedbench.files import write_bytes, write_json
 from fedbench.phases import PHASES
 from fedbench.report import stats, style
 from fedbench.report.claim_file import Evidence
 from fedbench.report.figures import nothing, write_picture
+from fedbench.report.saving import Configuration, Measured, Saving
 from fedbench.report.tables import NOT_RUN
-from fedbench.report.verdicts import Measured, Saving
 from fedbench.report.writing import latex, markdown, numbers
 
 if TYPE_CHECKING:
@@ -32,8 +34,10 @@ Measurement = Mapping[str, Any]
 _COUNTED = ("cpu", "gpu")
 _JOULES_PER_KWH = 3.6e6
 _MOVED = "Measured with other code or another suite than today's: make energy measures anew."
+_EVEN = "split evenly over rounds"  #: no meter is read at the end of each
 ESTIMATED = "estimated"
 COUNTED = "counted"
+OVER_REPEATS = "t over repeats"
 
 COLUMNS = (
     *("task", "backbone", "method", "compute", "setting", "quantity", "unit", "obtained"),
@@ -46,7 +50,10 @@ def _joules(one: Measurement, phases: Sequence[str], components: Sequence[str]) 
 
 
 def _to_target(one: Measurement, target: float) -> float:
-    """Training energy up to the first round that reaches ``target``; NaN if none does."""
+    """Training energy up to the first round that reaches ``target``; NaN if none does.
+
+    The rounds of a run are taken to cost the same: what one of them cost was not measured.
+    """
     curve = one["validation"]
     reached = [number for number, value in enumerate(curve, start=1) if value >= target]
     spent = _joules(one, ["train"], _COUNTED)
@@ -133,7 +140,7 @@ def _obtained(quantity: str, unit: str, one: Measurement) -> str:
     if "constant" in quantity:
         return str(one["how"].get("ram", ESTIMATED))
     ways = [str(one["how"][name]) for name in _COUNTED if name in one["how"]]
-    return "; ".join(ways)
+    return "; ".join([*ways, _EVEN] if quantity.startswith("training to") else ways)
 
 
 def is_estimated(obtained: str) -> bool:
@@ -152,14 +159,15 @@ def _summary(values: stats.Array) -> dict[str, Any]:
         "mean": interval.mean,
         "ci_low": interval.low,
         "ci_high": interval.high,
-        "ci_kind": "t over repeats",
+        "ci_kind": OVER_REPEATS,
     }
 
 
 def savings(record: Mapping[str, Any] | None) -> Measured:
-    """What each method saves of energy and peak memory against LoRA, paired by repeat.
+    """What each measured configuration saves of energy and peak memory against LoRA.
 
-    Energy is that of training, per token, in the federated setting; peak memory is the system's.
+    The two are paired by repeat. Energy is that of training, per token, in the federated setting;
+    peak memory is the system's.
     """
     if record is None:
         return {}
@@ -173,11 +181,24 @@ def savings(record: Mapping[str, Any] | None) -> Measured:
         by_method.setdefault(one["method"], {})[one["repeat"]] = one
     reference = by_method.pop("lora", {})
     return {
-        (resource, record["spec"]["backbone"], method): saving
-        for method, mine in by_method.items()
+        (resource, _configuration(next(iter(mine.values())))): saving
+        for mine in by_method.values()
         for resource, need in needs.items()
         if (saving := _saving(mine, reference, need, resource)) is not None
     }
+
+
+def _configuration(one: Measurement) -> Configuration:
+    config = one["config"]
+    names = ("task", "backbone", "method", "compute")
+    partition = PartitionConfig.model_validate(config["partition"])
+    return Configuration(**{name: config[name] for name in names}, partition=partition.label)
+
+
+def energy_remarks(record: Mapping[str, Any] | None) -> list[str]:
+    """What must be said beside verdicts on energy and memory; nothing if all is as it should be."""
+    moved = record is not None and record.get("moved")
+    return [f"Energy and peak memory: {_MOVED}"] if moved else []
 
 
 def _saving(
@@ -193,7 +214,7 @@ def _saving(
     found = stats.seed_interval(np.array([1 - need(mine[i]) / need(reference[i]) for i in both]))
     how = _obtained("training", "J per token", mine[both[0]]) if resource == "energy" else MEASURED
     evidence: Evidence = "estimated" if is_estimated(how) else "measured"
-    return Saving(found.mean, found.low, found.high, evidence)
+    return Saving(found.mean, found.low, found.high, evidence, OVER_REPEATS, len(both))
 
 
 def energy_wide(frame: pd.DataFrame) -> pd.DataFrame:
@@ -230,10 +251,22 @@ def energy_caption(record: Mapping[str, Any]) -> str:
     moved = f" {_MOVED}" if record.get("moved") else ""
     return (
         f"Energy on {spec['task']} with {spec['backbone']}: mean and 95 % t interval over "
-        f"{spec['repeats']} repeats.{synthetic} {how}.{warning if guessed else ''} "
+        f"{_repeats(record)}.{synthetic} {how}.{warning if guessed else ''} "
         f"Idle power: {idling}. {one['grid_g_per_kwh']:.0f} g CO2e per kWh ({one['grid_source']}). "
+        f"Energy to a target is that of training, {_EVEN}. "
         f"Scoring includes the scorer that never sees the question.{moved}"
     )
+
+
+def _repeats(record: Mapping[str, Any]) -> str:
+    """How often everything was measured: not as often as asked where the suite was stopped."""
+    spec = record["spec"]
+    done = Counter((one["method"], one["config"]["setting"]) for one in record["measurements"])
+    counts = {done[method, setting] for method in spec["methods"] for setting in TRAINED}
+    if counts == {spec["repeats"]}:
+        return f"{spec['repeats']} repeats"
+    span = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+    return f"{span} of {spec['repeats']} repeats"
 
 
 def write_energy_table(
@@ -279,23 +312,25 @@ def face(record: Mapping[str, Any]) -> str:
     parts = ["synthetic look-alike task"] if spec["task"].startswith("lookalike") else []
     parts += [f"{name}: {one['how'][name]}" for name in _COUNTED if name in one["how"]]
     parts += ["older code"] if record.get("moved") else []
-    return "; ".join([*parts, f"{spec['repeats']} repeats"])
+    return "; ".join([*parts, _repeats(record)])
 
 
-def say_energy(frame: pd.DataFrame) -> str:
+def say_energy(record: Mapping[str, Any] | None) -> str:
     """What the suite allows to be said about each method against LoRA, and what it does not."""
-    if frame.empty:
+    if record is None:
         return "Energy was not measured: nothing can be said about it."
-    chosen = frame[(frame["setting"] == "federated") & (frame["unit"] == "J per token")]
-    rows = {
-        row["method"]: row for row in chosen.to_dict("records") if row["quantity"] == "training"
-    }
-    said = []
-    for method, row in rows.items():
-        ratio = row["mean"] / rows["lora"]["mean"] if "lora" in rows else float("nan")
-        known = "estimated, so it decides nothing" if is_estimated(row["obtained"]) else "measured"
-        said.append(f"- {method}: {ratio:.2f} x LoRA's energy per training token ({known}).")
-    return "\n".join(said)
+    said = [
+        f"- {where.method}: {1 - saved.mean:.2f} [{1 - saved.high:.2f}, {1 - saved.low:.2f}] x "
+        f"LoRA's energy per training token in federated tuning, 95 % {saved.ci_kind} "
+        f"(n = {saved.repeats}; {_worth(saved)})."
+        for (resource, where), saved in savings(record).items()
+        if resource == "energy"
+    ]
+    return "\n".join(said) or "Too few repeats: no method can be compared with LoRA."
+
+
+def _worth(saved: Saving) -> str:
+    return "measured" if saved.evidence == MEASURED else "estimated, so it decides nothing"
 
 
 _PANELS = (

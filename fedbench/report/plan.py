@@ -247,8 +247,16 @@ def gpu_here() -> Device | None:
     if not torch.cuda.is_available():
         return None
     found = torch.cuda.get_device_properties(0)
-    known = next((numbers for name, numbers in GPUS.items() if name in found.name), (0.0, 0.0))
-    return Device("cuda", str(found.name), float(found.total_memory), *known)
+    return Device("cuda", str(found.name), float(found.total_memory), *data_sheet(found.name))
+
+
+def data_sheet(name: str) -> tuple[float, float]:
+    """Peak and power of the GPU that calls itself so; zeros if :data:`GPUS` does not have it.
+
+    Whole words are compared, because an L40 is no L4.
+    """
+    words = f" {name.replace('-', ' ')} "
+    return next((known for model, known in GPUS.items() if f" {model} " in words), (0.0, 0.0))
 
 
 def cpu_here() -> Device:

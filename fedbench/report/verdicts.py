@@ -5,8 +5,12 @@ partition) and one part of a claim; :func:`summaries` adds them up to one per pa
 
 What decides is the interval of a paired difference, the wider of that over seeds and that over
 clusters of items (:func:`fedbench.report.stats.interval`), and the one-sided p-value over clusters
-of items, adjusted by Holm's method over all tests of a claim. A claim is said not to hold only
+of items, adjusted by Holm's method over all such tests of a claim. A claim is said not to hold only
 where the same evidence shows the contrary: too few items or seeds leave it undecided.
+
+Savings stand outside that adjustment, because they have no items: what a suite measured has a t
+interval over its repeats, what is counted is exact. A measured saving is told of the configurations
+that were measured, and of no other.
 
 Sources:
     Non-inferiority with a margin that keeps a share of what the reference gained: U.S. FDA (2016),
@@ -23,10 +27,12 @@ from typing import Any
 
 from fedbench.report import stats
 from fedbench.report.cells import Cell
-from fedbench.report.claim_file import Claim, Claims, Evidence, Part, Rule
+from fedbench.report.claim_file import Claim, Claims, Part, Rule
+from fedbench.report.saving import BY_SUITE, Configuration, Measured, Saving
 from fedbench.report.scores import ACCURACY
 from fedbench.report.stats import Estimate, Interval
 from fedbench.report.trials import Trial, trials
+from fedbench.tasks.specfile import read_spec
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided"
 SMALL = "cannot be decided at this scale"  #: there was too little to gain
@@ -35,26 +41,10 @@ UNTESTED = "machinery check not decided"
 _OF_LOOKALIKES = {HOLDS: PASSED, FAILS: FAILED, OPEN: UNTESTED, SMALL: UNTESTED}
 _POSITIVE, _NEGATIVE = (HOLDS, PASSED), (FAILS, FAILED)
 
-NOT_MEASURED = "not measured"
+NOT_PLANNED = "the profile plans no such comparison"
+NOT_MEASURED = "not measured on a real task"
 #: one-sided level: a single test then agrees with a two-sided interval of level ``stats.LEVEL``
 _LEVEL = (1 - stats.LEVEL) / 2
-
-
-@dataclass(frozen=True)
-class Saving:
-    """What a method saves of a resource: one minus its need, divided by that of the other method.
-
-    ``low`` and ``high`` bound it; of what is counted both are the value itself.
-    """
-
-    mean: float
-    low: float
-    high: float
-    evidence: Evidence
-
-
-#: savings by (resource, backbone, method), from a suite that has the machine to itself
-Measured = Mapping[tuple[str, str, str], Saving]
 
 
 @dataclass(frozen=True)
@@ -66,6 +56,7 @@ class Verdict:
     task: str
     backbone: str
     method: str
+    compute: str
     partition: str
     metric: str
     contrast: str
@@ -75,12 +66,14 @@ class Verdict:
     mean: float | None = None  #: of the difference, or the share of the resource that is saved
     low: float | None = None
     high: float | None = None
+    ci_kind: str | None = None
     margin: float | None = None  #: of non-inferiority
     gain: float | None = None  #: of the reference over the untuned backbone
     gain_low: float | None = None
     gain_high: float | None = None
     p: float | None = None  #: one-sided, adjusted, for what the claim says
     n_seeds: int = 0
+    n_repeats: int = 0  #: of a measured saving, which has neither seeds nor items
     n_test: int = 0
     runs: tuple[str, ...] = ()
 
@@ -88,6 +81,15 @@ class Verdict:
     def about(self) -> str:
         """The cell in words, the same for every part."""
         return f"{self.task} {self.backbone} {self.method} {self.partition}"
+
+    @property
+    def configuration(self) -> Configuration:
+        """The cell, and how its backbone is computed."""
+        return Configuration(self.task, self.backbone, self.method, self.compute, self.partition)
+
+
+#: verdicts on the loss of accuracy, by claim, contrast and configuration
+Losses = Mapping[tuple[str, str, Configuration], Verdict]
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,13 @@ class Summary:
     holds: int
     decided: int
     cells: tuple[Verdict, ...]
+    lacking: str = ""  #: why it has no cells; empty if it has
 
     @property
     def said(self) -> str:
         """How many of its cells hold, in words."""
-        if not self.cells:
-            return "the profile plans no such comparison"
+        if self.lacking:
+            return self.lacking
         left = len(self.cells) - self.decided
         verb = "passed" if self.synthetic else "holds"
         undecided = f", {left} not decided" if left else ""
@@ -118,16 +121,17 @@ def verdicts(
 ) -> list[Verdict]:
     """A verdict for every part of every claim and every cell, in the order of file and tables.
 
-    Nothing is run: a comparison that lacks a planned run cannot be decided. Without ``measured``,
-    neither can a saving of energy or memory.
+    Nothing is run: a comparison that lacks a planned run cannot be decided. Savings of energy and
+    memory come last, one for each configuration in ``measured``.
     """
-    tried = trials(stated, all_cells)
+    tried = [one for one in trials(stated, all_cells) if one.part.metric not in BY_SUITE]
     judged = _judge_all(tried, stated.rule)
-    limited = {(v.claim, v.contrast, v.about): v for v in judged if v.metric == ACCURACY}
-    return [
-        _saving(verdict, trial, limited, measured or {}) if trial.part.test == "saving" else verdict
+    limited = {(v.claim, v.contrast, v.configuration): v for v in judged if v.metric == ACCURACY}
+    told = [
+        _counted(verdict, trial, limited) if trial.part.test == "saving" else verdict
         for verdict, trial in zip(judged, tried, strict=True)
     ]
+    return [*told, *_measured(stated, limited, measured or {})]
 
 
 def _judge_all(tried: Sequence[Trial], rule: Rule) -> list[Verdict]:
@@ -183,6 +187,7 @@ def _judged(trial: Trial, rule: Rule, above: float, below: float) -> Verdict:
         "mean": found.mean,
         "low": found.low,
         "high": found.high,
+        "ci_kind": found.kind,
         "n_seeds": max(1, len(trial.difference.seeds)),
     }
     if gain:
@@ -231,49 +236,76 @@ def _reference(trial: Trial) -> str:
 
 
 def _verdict(trial: Trial, word: str, reason: str, **numbers: Any) -> Verdict:
-    config, runs = trial.left.config, trial.runs
-    given = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    runs = trial.runs
+    known = {"n_test": int(runs[0].metrics["n_test"])} if runs else {}
+    where = Configuration.of(trial.left)
+    given = {"runs": tuple(run.id for run in runs), **known, **numbers}
+    return _told(trial.claim, trial.part, where, trial.synthetic, word, reason, **given)
+
+
+def _told(
+    claim: Claim,
+    part: Part,
+    where: Configuration,
+    synthetic: bool,
+    word: str,
+    reason: str,
+    **given: Any,
+) -> Verdict:
+    """A verdict in the words of its kind of task, without the numbers that are none."""
     return Verdict(
-        claim=trial.claim.id,
-        part=trial.part.name,
-        task=config.task,
-        backbone=config.backbone,
-        method=config.method,
-        partition=trial.left.partition,
-        metric=trial.part.metric,
-        contrast=f"{trial.part.of} − {trial.part.to}",
-        synthetic=trial.synthetic,
-        verdict=_OF_LOOKALIKES[word] if trial.synthetic else word,
+        claim=claim.id,
+        part=part.name,
+        **where._asdict(),
+        metric=part.metric,
+        contrast=f"{part.of} − {part.to}",
+        synthetic=synthetic,
+        verdict=_OF_LOOKALIKES[word] if synthetic else word,
         reason=reason,
-        runs=tuple(run.id for run in runs),
-        **({"n_test": int(runs[0].metrics["n_test"])} if runs else {}),
-        **given,
+        **{name: value for name, value in given.items() if _is_known(value)},
     )
 
 
-def _saving(
-    bare: Verdict,
-    trial: Trial,
-    limited: Mapping[tuple[str, str, str], Verdict],
-    measured: Measured,
-) -> Verdict:
+def _is_known(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _counted(bare: Verdict, trial: Trial, limited: Losses) -> Verdict:
+    """Bytes of an adapter do not depend on the seed: the first run of each side tells them."""
+    if trial.lacking or trial.right is None:
+        return bare
+    left, right = (cell.runs[0].metrics["adapter_bytes"] for cell in (trial.left, trial.right))
+    share = 1 - left / right
+    saved = Saving(share, share, share, "counted", ci_kind="exact")
+    loss = limited.get((bare.claim, bare.contrast, bare.configuration))
+    word, reason = _saved_with_limited_loss(trial.part, saved, loss)
+    return _verdict(trial, word, reason, n_seeds=len(trial.left.runs), **saved.numbers)
+
+
+def _measured(stated: Claims, limited: Losses, measured: Measured) -> Iterator[Verdict]:
+    """One for each configuration that was measured; what was not measured has none."""
+    for claim in stated.claims:
+        for part in claim.parts:
+            for (resource, where), saved in measured.items():
+                if (resource, where.method) == (part.metric, part.of):
+                    loss = limited.get((claim.id, f"{part.of} − {part.to}", where))
+                    word, reason = _saved_with_limited_loss(part, saved, loss)
+                    synthetic = read_spec(where.task)[0].synthetic
+                    given = saved.numbers | {"runs": loss.runs if loss else ()}
+                    yield _told(claim, part, where, synthetic, word, reason, **given)
+
+
+def _saved_with_limited_loss(part: Part, saved: Saving, loss: Verdict | None) -> tuple[str, str]:
     """A resource is saved with limited loss: both are needed, and either may be undecided."""
-    loss = limited.get((bare.claim, bare.contrast, bare.about))
-    saved = _saved(trial, measured)
-    word, reason = _is_saved(trial.part, saved)
-    if trial.lacking:
-        word, reason = OPEN, trial.lacking
-    if word == HOLDS:
-        word, also = _is_limited(loss)
-        reason = f"{reason}; {also}"
-    numbers = {} if saved is None else {"mean": saved.mean, "low": saved.low, "high": saved.high}
-    return _verdict(trial, word, reason, n_seeds=len(trial.left.runs), **numbers)
+    word, reason = _is_saved(part, saved)
+    if word != HOLDS:
+        return word, reason
+    word, also = _is_limited(loss)
+    return word, f"{reason}; {also}"
 
 
-def _is_saved(part: Part, saved: Saving | None) -> tuple[str, str]:
+def _is_saved(part: Part, saved: Saving) -> tuple[str, str]:
     what = part.metric.replace("_", " ")
-    if saved is None:
-        return OPEN, NOT_MEASURED
     if saved.evidence != part.evidence:
         return OPEN, f"{what} is {saved.evidence}, and only {part.evidence} {what} decides"
     share = f"{100 * abs(saved.mean):.1f} %"
@@ -286,7 +318,7 @@ def _is_saved(part: Part, saved: Saving | None) -> tuple[str, str]:
 
 def _is_limited(loss: Verdict | None) -> tuple[str, str]:
     if loss is None:
-        return OPEN, "the claim states no test for its loss of accuracy"
+        return OPEN, "its loss of accuracy was not tested on this configuration"
     if loss.verdict in _POSITIVE:
         return HOLDS, "its loss of accuracy is limited"
     if loss.verdict in _NEGATIVE:
@@ -294,26 +326,11 @@ def _is_limited(loss: Verdict | None) -> tuple[str, str]:
     return OPEN, "its loss of accuracy cannot be decided"
 
 
-def _saved(trial: Trial, measured: Measured) -> Saving | None:
-    if trial.part.metric == "adapter_bytes":
-        return None if trial.lacking else _counted(trial)
-    config = trial.left.config
-    return measured.get((trial.part.metric, config.backbone, config.method))
-
-
-def _counted(trial: Trial) -> Saving | None:
-    """Bytes of an adapter do not depend on the seed: the first run of each side tells them."""
-    if trial.right is None:
-        return None
-    left, right = (cell.runs[0].metrics["adapter_bytes"] for cell in (trial.left, trial.right))
-    share = 1 - left / right
-    return Saving(share, share, share, "counted")
-
-
 def summaries(stated: Claims, judged: Sequence[Verdict]) -> list[Summary]:
     """One for every part of every claim, and for look-alikes and real tasks where both are there.
 
-    A part holds only if it holds in every cell that is decided, and at least one is.
+    A part holds only if it holds in every cell that is decided, and at least one is. What only a
+    suite can tell is told of real tasks too, measured there or not.
     """
     return [
         summary
@@ -325,14 +342,16 @@ def summaries(stated: Claims, judged: Sequence[Verdict]) -> list[Summary]:
 
 def _summaries_of(claim: Claim, part: Part, judged: Sequence[Verdict]) -> Iterator[Summary]:
     mine = [v for v in judged if (v.claim, v.part) == (claim.id, part.name)]
-    kinds = [k for k in (False, True) if any(v.synthetic == k for v in mine)] or [False]
-    for synthetic in kinds:
+    suite = part.metric in BY_SUITE
+    kinds = {v.synthetic for v in mine} | ({False} if suite or not mine else set())
+    for synthetic in sorted(kinds):
         some = tuple(v for v in mine if v.synthetic == synthetic)
         held = sum(v.verdict in _POSITIVE for v in some)
         against = sum(v.verdict in _NEGATIVE for v in some)
         word = _together(held, against, some)
         shown = _OF_LOOKALIKES[word] if synthetic else word
-        yield Summary(claim.id, part.name, synthetic, shown, held, held + against, some)
+        lacking = "" if some else NOT_MEASURED if suite else NOT_PLANNED
+        yield Summary(claim.id, part.name, synthetic, shown, held, held + against, some, lacking)
 
 
 def _together(held: int, against: int, some: Sequence[Verdict]) -> str:

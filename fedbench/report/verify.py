@@ -24,7 +24,7 @@ from fedbench.report import verdicts as judging
 from fedbench.report.cells import Cell, cells
 from fedbench.report.claim_file import FILE, Claims, digest, read_claims
 from fedbench.report.claims import check_passes_of, check_scores_of
-from fedbench.report.energy import savings
+from fedbench.report.energy import energy_remarks, savings
 from fedbench.report.origin import remarks
 from fedbench.report.verdicts import Summary, Verdict, points
 from fedbench.report.writing import markdown_lines
@@ -57,12 +57,10 @@ def verify(profile: str, folder: Path, *, accept: bool = False) -> bool:
     """
     stated, name = read_claims(), profiles.short_name(profile)
     runs, planned = grid.found(profile), grid.planned(profile)
-    found = cells(runs, planned)
-    told = judging.summaries(
-        stated, judging.verdicts(stated, found, savings(energy_record(profile)))
-    )
+    found, energy = cells(runs, planned), energy_record(profile)
+    told = judging.summaries(stated, judging.verdicts(stated, found, savings(energy)))
     failed = failures(found)
-    said = [when_fixed(runs), *remarks(runs)]
+    said = [when_fixed(runs), *remarks(runs), *energy_remarks(energy)]
     print("\n".join([*lines(stated, told), "", *(f"note: {text}" for text in said), ""]))
     write_json(folder / "claims.json", _as_json(stated, name, told, failed, said))
     print(f"Wrote {folder / 'claims.json'}: {len(runs)} of {len(planned)} runs are there.")
@@ -109,6 +107,9 @@ def _cell_lines(some: Sequence[Verdict]) -> Iterator[str]:
 def _numbers(one: Verdict) -> str:
     if one.mean is None or one.low is None or one.high is None:
         return one.reason
+    if one.n_repeats:
+        saved = _span(one.mean, one.low, one.high)
+        return f"share saved = {saved} %, {one.n_repeats} repeats: {one.reason}"
     if one.margin is None and one.p is None and one.gain is None:  # a saving: its reason tells all
         return one.reason
     parts = [f"{one.contrast} = {_span(one.mean, one.low, one.high)}"]

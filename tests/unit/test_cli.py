@@ -7,7 +7,9 @@ import pytest
 from fedbench import cli, store
 from fedbench.cli import fields_from, main
 from fedbench.config import parse_config
+from fedbench.energy import suite
 from fedbench.errors import FedbenchError
+from fedbench.files import read_json, write_json
 
 
 def test_every_option_is_a_field_and_values_are_typed():
@@ -135,6 +137,26 @@ def test_the_list_of_a_new_home_is_empty(monkeypatch, capsys):
     monkeypatch.setattr(store, "_recorded_folders", list)
     assert main(["list"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_an_own_profile_is_recorded_under_its_short_name_with_its_energy(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(suite, "CHECKOUT", tmp_path)
+    monkeypatch.setattr("fedbench.grid.planned", lambda profile: [])
+    folder, calls = tmp_path / "data" / "recorded" / "mine", []
+
+    def record(runs, directory):
+        calls.append((directory, (directory / "energy.json").exists()))
+
+    monkeypatch.setattr(cli.store, "record", record)
+    assert main(["record", "--profile", "own/mine.yml"]) == 0
+    write_json(suite.where("own/mine.yml"), {"measurements": [1]})
+    assert main(["record", "--profile", "own/mine.yml"]) == 0
+    assert calls == [(folder, False), (folder, True)]
+    assert read_json(folder / "energy.json") == {"measurements": [1]}
+    assert "and energy" in capsys.readouterr().out
 
 
 def test_stopping_by_hand_is_told_apart_from_a_mistake(monkeypatch, capsys):

@@ -7,15 +7,16 @@ import multiprocessing
 import pytest
 
 from fedbench import profiles
+from fedbench.config import parse_config
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, machine_shared, read_json
+from fedbench.freshness import ROOT
+from fedbench.provenance import _closure
 
 
-def fake(configs, country):
-    return [
-        {"config": c.model_dump(mode="json"), "joules": {"train": {"cpu": 1.0}}} for c in configs
-    ]
+def fake(config, country):
+    return {"config": config.model_dump(mode="json"), "joules": {"train": {"cpu": 1.0}}}
 
 
 @pytest.fixture
@@ -40,8 +41,9 @@ def home(tmp_path, monkeypatch):
 
 
 def test_every_method_gets_the_trained_settings_on_the_same_examples(home):
-    spec = profiles.read_spec("smoke").energy
-    planned = {method: suite._configs("smoke", spec, method) for method in spec.methods}
+    planned = {}
+    for config in suite._configs("smoke", profiles.read_spec("smoke").energy):
+        planned.setdefault(config.method, []).append(config)
     for configs in planned.values():
         assert [c.setting for c in configs] == ["local", "federated", "centralized"]
         assert len({(c.passes, c.train_limit, c.max_tokens, c.rounds) for c in configs}) == 1
@@ -49,21 +51,38 @@ def test_every_method_gets_the_trained_settings_on_the_same_examples(home):
     assert {c.compute for c in planned["qlora"]} == {"nf4"}
 
 
-def test_finished_repeats_stay_and_the_rest_is_measured(home, mine, monkeypatch):
+def test_every_run_is_a_process_of_its_own(home, mine, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        suite, "_in_own_process", lambda config, country: asked.append(config) or fake(config, "")
+    )
+    kept = suite.measure(mine)["measurements"]
+    settings = ["local", "federated", "centralized"]
+    assert [config.setting for config in asked] == 2 * settings
+    assert [(one["config"]["setting"], one["repeat"]) for one in kept] == [
+        (setting, repeat) for repeat in range(2) for setting in settings
+    ]
+
+
+def test_finished_runs_stay_and_the_rest_is_measured(home, mine, monkeypatch):
     done = []
 
-    def fail_at_second(configs, country):
-        if done:
+    def fail_at_fifth(config, country):
+        if len(done) == 4:
             raise FedbenchError("out of memory")
-        done.append(configs)
-        return fake(configs, country)
+        done.append(config.setting)
+        return fake(config, country)
 
-    monkeypatch.setattr(suite, "_in_own_process", fail_at_second)
+    monkeypatch.setattr(suite, "_in_own_process", fail_at_fifth)
     with pytest.raises(FedbenchError, match="out of memory"):
         suite.measure(mine)
-    assert len(read_json(suite.where(mine))["measurements"]) == 3
-    monkeypatch.setattr(suite, "_in_own_process", fake)
+    assert len(read_json(suite.where(mine))["measurements"]) == 4
+    left = []
+    monkeypatch.setattr(
+        suite, "_in_own_process", lambda config, country: left.append(config) or fake(config, "")
+    )
     assert len(suite.measure(mine)["measurements"]) == 6
+    assert [config.setting for config in left] == ["federated", "centralized"]
 
 
 def test_a_second_call_measures_nothing(home, mine, monkeypatch):
@@ -83,8 +102,20 @@ def test_other_code_measures_anew(home, mine, monkeypatch):
     )
     assert suite.found(mine)["moved"]
     suite.measure(mine)
-    assert len(calls) == 2
+    assert len(calls) == 6
     assert not suite.found(mine)["moved"]
+
+
+def test_code_that_measures_counts_as_much_as_code_that_runs(home, mine, monkeypatch):
+    asked = []
+    monkeypatch.setattr(suite, "fingerprint", lambda root: asked.append(root) or "code")
+    suite.found(mine)
+    monkeypatch.setattr(suite, "_in_own_process", fake)
+    suite.measure(mine)
+    (root,) = set(asked)
+    covered = _closure(root)
+    assert covered > _closure(ROOT)
+    assert covered > {f"fedbench.energy.{name}" for name in ("suite", "ledger", "meters", "memory")}
 
 
 def _hold(ready, leave):
@@ -110,6 +141,35 @@ def test_the_suite_refuses_to_share_the_machine(home):
 def test_a_profile_without_a_suite_says_so(home):
     with pytest.raises(FedbenchError, match="no energy suite"):
         suite.measure("paper")
+
+
+class Steady:
+    """Ten joules a segment, measured."""
+
+    def start(self):
+        pass
+
+    def stop(self):
+        return {"cpu": 10.0}
+
+    def how(self):
+        return {"cpu": "measured (stub)"}
+
+    def grid_factor(self):
+        return 400.0, "stub"
+
+
+def test_a_run_is_measured_phase_by_phase_and_leaves_nothing(home, backbones, toy_task):
+    config = parse_config({
+        "task": toy_task, "backbone": str(backbones("llama")), "rounds": 2, "passes": 1,
+        "partition": {"kind": "iid", "sites": 2, "minimum": 2}, "max_tokens": 64,
+    })  # fmt: skip
+    found = suite.measure_run(config, Steady())
+    assert {"load", "train", "evaluate", "aggregate", "wire"} <= found["seconds"].keys()
+    assert sum(found["seconds"].values()) <= found["wall_seconds"]
+    assert len(found["validation"]) == 2
+    assert found["tokens"] > 0
+    assert not (home / "runs").exists()
 
 
 def test_idle_power_is_not_guessed():

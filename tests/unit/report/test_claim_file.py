@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from fedbench import profiles
 from fedbench.errors import FedbenchError
 from fedbench.report.claim_file import Rule, digest, read_claims
+from fedbench.tasks.specfile import read_spec
 
 RULE = "rule: {least_gain: 0.05, points: 0.03, share: 0.2}\n"
 PART = "{name: loss, test: non-inferiority, metric: accuracy, of: ia3, to: lora}"
@@ -31,6 +33,13 @@ def test_the_repository_states_three_claims_and_their_margin():
 
     assert [claim.id for claim in stated.claims] == ["C1", "C2", "C3"]
     assert stated.rule == Rule(least_gain=0.05, points=0.03, share=0.2)
+
+
+def test_no_shipped_profile_measures_energy_on_a_real_task_as_the_third_claim_says():
+    energy = [found for name in profiles.names() if (found := profiles.read_spec(name).energy)]
+
+    assert all(read_spec(suite.task)[0].synthetic for suite in energy)
+    assert "No profile that is shipped measures energy" in read_claims().claims[2].command
 
 
 @pytest.mark.parametrize(("gain", "margin"), [(0.40, 0.03), (0.15, 0.03), (0.10, 0.02)])

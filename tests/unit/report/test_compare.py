@@ -64,6 +64,13 @@ def test_rows_columns_and_tables_that_came_or_went_are_told():
     ]
 
 
+def test_tables_of_energy_measure_a_machine_and_are_not_compared():
+    measured = "quantity,unit,mean\nwhole run,s,9.0\n"
+    reference = {"a": TABLE + ROW, "energy": measured, "energy_figure": measured}
+
+    assert compare(reference, {"a": TABLE + ROW, "energy": measured.replace("9.0", "12.5")}) == []
+
+
 def test_a_folder_is_the_same_as_itself(tmp_path):
     (tmp_path / "a.csv").write_text(TABLE + ROW)
     (tmp_path / "a.json").write_text("not read")
@@ -97,6 +104,17 @@ def test_the_reference_is_what_the_last_commit_holds(repository, capsys):
     (repository / "a.csv").write_text(TABLE + ROW.replace("120", "121"))
     assert main(["compare", "--profile", "tiny"]) == 1
     assert "n_test" in capsys.readouterr().out
+
+
+def test_it_is_said_that_tables_of_energy_are_left_out(repository, capsys):
+    assert main(["compare", "--profile", "tiny"]) == 0
+    assert "energy" not in capsys.readouterr().out
+
+    (repository / "energy.csv").write_text("quantity,unit,mean\nwhole run,s,9.0\n")
+    assert main(["compare", "--profile", "tiny"]) == 0
+    said = capsys.readouterr().out
+    assert "The 1 tables of figures/tiny are the reference's." in said
+    assert "Not compared: tables of energy. They measure a machine" in said
 
 
 def test_another_folder_can_be_the_reference(repository, tmp_path, capsys):

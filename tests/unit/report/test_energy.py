@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fedbench.report import energy
+from fedbench.report.saving import Configuration
 
 HOW = {"cpu": "measured (RAPL)", "ram": "estimated (constant power by memory size)"}
 GUESSED = HOW | {"cpu": "estimated (rated power scaled by load)"}
@@ -28,6 +29,7 @@ def measurement(method="lora", setting="federated", repeat=0, scale=1.0, how=HOW
             "method": method,
             "compute": "plain",
             "setting": setting,
+            "partition": {"kind": "iid", "sites": 4},
         },
         "joules": joules,
         "how": how,
@@ -47,7 +49,10 @@ def measurement(method="lora", setting="federated", repeat=0, scale=1.0, how=HOW
 
 
 def record(*measurements, target=0.6):
-    spec = {"task": "lookalike_fpb", "backbone": "fedbench-llama", "repeats": 2, "target": target}
+    spec = {
+        "task": "lookalike_fpb", "backbone": "fedbench-llama", "repeats": 2, "target": target,
+        "methods": ["lora"],
+    }  # fmt: skip
     return {"measurements": list(measurements), "spec": spec, "provenance": {"commit": "abc"}}
 
 
@@ -136,6 +141,38 @@ def test_a_record_of_other_code_says_so_in_caption_and_figure(moved):
     assert ("older code" in energy.face(made)) == moved
 
 
+SETTINGS = ("local", "federated", "centralized")
+ONCE = [measurement(setting=setting) for setting in SETTINGS]
+TWICE = [*ONCE, *(measurement(setting=setting, repeat=1) for setting in SETTINGS)]
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        (TWICE, "2 repeats"),
+        (TWICE[:5], "1 to 2 of 2 repeats"),
+        (ONCE, "1 of 2 repeats"),
+        (ONCE[:1], "0 to 1 of 2 repeats"),
+    ],
+)
+def test_caption_and_figure_count_the_repeats_that_are_there(done, said):
+    assert f"interval over {said}." in energy.energy_caption(record(*done))
+    assert energy.face(record(*done)).endswith(f"; {said}")
+
+
+def test_a_record_of_other_code_is_remarked_beside_verdicts():
+    made = record(measurement())
+    assert energy.energy_remarks(None) == energy.energy_remarks(made | {"moved": False}) == []
+    assert "other code" in energy.energy_remarks(made | {"moved": True})[0]
+
+
+def test_energy_to_a_target_is_said_to_be_split_evenly_over_rounds(frame):
+    row = value(frame, "training to 60 % validation accuracy", "J")
+    assert row["obtained"] == "measured (RAPL); split evenly over rounds"
+    assert value(frame, "training", "J per token")["obtained"] == "measured (RAPL)"
+    assert "split evenly over rounds" in energy.energy_caption(record(measurement()))
+
+
 def test_a_table_is_written_with_its_numbers_and_origin(frame, tmp_path):
     made = record(measurement(), measurement(repeat=1))
     energy.write_energy_table(frame, "energy", tmp_path, made)
@@ -148,6 +185,9 @@ def test_a_table_is_written_with_its_numbers_and_origin(frame, tmp_path):
     assert "commit" in (tmp_path / "energy.json").read_text()
 
 
+IA3 = Configuration("lookalike_fpb", "fedbench-llama", "ia3", "plain", "iid")
+
+
 def both(scale, how=HOW, **other):
     lora = [measurement(repeat=i, how=how) for i in range(3)]
     ia3 = [measurement("ia3", repeat=i, scale=scale, how=how, **other) for i in range(3)]
@@ -155,22 +195,38 @@ def both(scale, how=HOW, **other):
 
 
 def test_half_the_joules_per_token_is_a_saving_of_a_half():
-    saved = energy.savings(both(0.5))["energy", "fedbench-llama", "ia3"]
+    saved = energy.savings(both(0.5))["energy", IA3]
     assert saved.mean == pytest.approx(0.5)
-    assert saved.evidence == "measured"
+    assert (saved.evidence, saved.repeats, saved.ci_kind) == ("measured", 3, "t over repeats")
 
 
 def test_a_saving_that_was_estimated_says_so():
     saved = energy.savings(both(0.5, how=GUESSED))
-    assert saved["energy", "fedbench-llama", "ia3"].evidence == "estimated"
-    assert saved["peak_memory", "fedbench-llama", "ia3"].evidence == "measured"
+    assert saved["energy", IA3].evidence == "estimated"
+    assert saved["peak_memory", IA3].evidence == "measured"
 
 
 def test_more_memory_is_a_negative_saving():
     saved = energy.savings(both(1.0, peak_memory_bytes=600_000_000))
-    assert saved["peak_memory", "fedbench-llama", "ia3"].mean == pytest.approx(-0.2)
+    assert saved["peak_memory", IA3].mean == pytest.approx(-0.2)
 
 
 def test_nothing_measured_saves_nothing():
     assert energy.savings(None) == {}
     assert energy.savings(record(measurement(), measurement("ia3"))) == {}
+
+
+def test_words_give_the_ratio_with_its_interval():
+    lora = [measurement(repeat=i) for i in range(2)]
+    ia3 = [measurement("ia3", repeat=i, scale=0.5 + 0.02 * i) for i in range(2)]
+    # Half width of two values d apart: t(0.975, 1) * d / 2 = 12.706 * 0.01.
+    assert energy.say_energy(record(*lora, *ia3)) == (
+        "- ia3: 0.51 [0.38, 0.64] x LoRA's energy per training token in federated tuning, 95 % "
+        "t over repeats (n = 2; measured)."
+    )
+
+
+def test_words_say_that_an_estimate_decides_nothing_and_that_one_repeat_says_nothing():
+    assert "estimated, so it decides nothing" in energy.say_energy(both(0.5, how=GUESSED))
+    assert energy.say_energy(record(measurement(), measurement("ia3"))).startswith("Too few")
+    assert energy.say_energy(None).startswith("Energy was not measured")

@@ -7,7 +7,16 @@ from fedbench.errors import FedbenchError
 from fedbench.report import needs
 from fedbench.report import plan as planning
 from fedbench.report.needs import NF4, Facts, disk, facts_of, memory, operations
-from fedbench.report.plan import Device, Need, downloads, need_table, refusal, run_table
+from fedbench.report.plan import (
+    GPUS,
+    Device,
+    Need,
+    data_sheet,
+    downloads,
+    need_table,
+    refusal,
+    run_table,
+)
 from fedbench.report.shapes import KNOWN, Shape
 
 SHAPE = Shape(
@@ -109,6 +118,21 @@ def test_only_what_is_not_here_is_downloaded():
 
 def need(gigabytes, stored=0.0, **values):
     return Need(asked(**values), operations=1, memory=gigabytes * 1e9, disk=stored)
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+        ("NVIDIA GeForce RTX 4090", "RTX 4090"),
+        ("NVIDIA L40", None),
+        ("NVIDIA GH200 480GB", None),
+    ],
+)
+def test_a_gpu_is_known_by_whole_words_of_its_name(name, known):
+    assert data_sheet(name) == GPUS.get(known, (0.0, 0.0))
 
 
 def test_what_fits_is_not_refused():

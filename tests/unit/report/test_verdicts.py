@@ -18,6 +18,7 @@ from fedbench.config import PartitionConfig
 from fedbench.report import verdicts as judging
 from fedbench.report.cells import cells
 from fedbench.report.claim_file import Part, read_claims
+from fedbench.report.saving import Configuration, Saving
 from fedbench.report.stats import Interval
 from fedbench.report.verdicts import (
     FAILED,
@@ -27,7 +28,6 @@ from fedbench.report.verdicts import (
     PASSED,
     SMALL,
     UNTESTED,
-    Saving,
     decide,
     summaries,
 )
@@ -291,29 +291,86 @@ def test_a_saving_at_the_price_of_accuracy_does_not_hold(methods, right, word, c
     assert clause in saved.reason
 
 
+HERE = Configuration("fpb", "fedbench-llama", "ia3", "plain", "iid")
+MEASURED = ("measured", "t over repeats", 3)
+
+
+def of_ia3(runs, measured):
+    """Verdicts on energy of IA3, and what they say together."""
+    judged_ = judged(STATED, runs, measured=measured)
+    told = [v for v in judged_ if v.part == "IA3's energy"]
+    return told, [one for one in summaries(STATED, judged_) if one.part == "IA3's energy"]
+
+
 @pytest.mark.parametrize("resource", ["energy", "peak memory"])
 def test_energy_and_memory_that_were_not_measured_decide_nothing(methods, resource):
-    found = by_part(methods("ia3", 500))[f"IA3's {resource}"]
+    told = summaries(STATED, judged(STATED, methods("ia3", 500)))
+    (found,) = (one for one in told if one.part == f"IA3's {resource}")
 
-    assert (found.verdict, found.reason) == (OPEN, "not measured")
+    assert (found.verdict, found.said, found.cells) == (OPEN, "not measured on a real task", ())
 
 
 @pytest.mark.parametrize(
     ("saving", "word", "reason"),
     [
-        (Saving(0.3, 0.1, 0.5, "measured"), HOLDS, "saves 30.0 % of energy; its loss"),
-        (Saving(-0.3, -0.5, -0.1, "measured"), FAILS, "needs 30.0 % more energy"),
-        (Saving(0.1, -0.1, 0.3, "measured"), OPEN, "the interval of what it saves"),
-        (Saving(0.3, 0.1, 0.5, "estimated"), OPEN, "energy is estimated, and only measured"),
-        (Saving(0.3, 0.3, 0.3, "counted"), OPEN, "energy is counted, and only measured"),
+        (Saving(0.3, 0.1, 0.5, *MEASURED), HOLDS, "saves 30.0 % of energy; its loss"),
+        (Saving(-0.3, -0.5, -0.1, *MEASURED), FAILS, "needs 30.0 % more energy"),
+        (Saving(0.1, -0.1, 0.3, *MEASURED), OPEN, "the interval of what it saves"),
+        (Saving(0.3, 0.1, 0.5, "estimated", "t over repeats", 3), OPEN, "energy is estimated, and"),
+        (Saving(0.3, 0.3, 0.3, "counted", "exact"), OPEN, "energy is counted, and only measured"),
     ],
 )
 def test_only_measured_energy_decides(methods, saving, word, reason):
-    measured = {("energy", "fedbench-llama", "ia3"): saving}
-    found = by_part(methods("ia3", 500), measured=measured)["IA3's energy"]
+    (found,), _ = of_ia3(methods("ia3", 500), {("energy", HERE): saving})
 
     assert found.verdict == word
     assert found.reason.startswith(reason)
+
+
+def test_a_saving_has_the_repeats_and_the_interval_of_its_measurement(methods):
+    (found,), _ = of_ia3(methods("ia3", 500), {("energy", HERE): Saving(0.3, 0.1, 0.5, *MEASURED)})
+
+    assert (found.n_repeats, found.ci_kind) == (3, "t over repeats")
+    assert (found.n_seeds, found.n_test, found.p) == (0, 0, None)
+    assert len(found.runs) == 7  # those behind the loss of accuracy
+
+
+def test_one_measurement_decides_one_configuration(methods, answered):
+    """LoRA and IA3 were run on two partitions, and measured on one of them."""
+    skewed = [
+        answered("federated", 500, seed, partition=SKEWED, **method)
+        for seed in range(3)
+        for method in ({}, {"method": "ia3"})
+    ]
+    runs = [*methods("ia3", 500), *skewed]
+    told, (together,) = of_ia3(runs, {("energy", HERE): Saving(0.3, 0.1, 0.5, *MEASURED)})
+
+    assert [found.configuration for found in told] == [HERE]
+    assert together.said == "holds on 1 of 1"
+
+
+@pytest.mark.parametrize(
+    "other", [{"task": "fiqa_sa"}, {"backbone": "fedbench-qwen2"}, {"partition": "dirichlet-0.3"}]
+)
+def test_a_measurement_elsewhere_has_no_loss_of_accuracy_to_go_with_it(methods, other):
+    where = HERE._replace(**other)
+    (found,), _ = of_ia3(methods("ia3", 500), {("energy", where): Saving(0.3, 0.1, 0.5, *MEASURED)})
+
+    assert found.verdict == OPEN
+    assert found.reason.endswith("its loss of accuracy was not tested on this configuration")
+
+
+def test_a_measurement_on_a_look_alike_is_said_to_be_none_on_a_real_task(methods):
+    saved = Saving(-0.3, -0.5, -0.1, *MEASURED)
+    where = HERE._replace(task="lookalike_fpb")
+    (found,), (real, generated) = of_ia3(methods("ia3", 500), {("energy", where): saved})
+
+    assert (found.verdict, generated.said) == (FAILED, "passed on 0 of 1")
+    assert (real.verdict, real.said) == (OPEN, "not measured on a real task")
+
+
+def test_a_comparison_of_accuracy_names_the_kind_of_its_interval(three):
+    assert verdict_of(only(C1), three(250, 500, 500)).ci_kind in ("t over seeds", "item clusters")
 
 
 def test_numbers_are_those_of_the_table(runs):

@@ -108,6 +108,34 @@ def test_look_alikes_never_get_a_verdict_on_a_claim(checkout, capsys):
     assert all(word.startswith("machinery check") for word in words)
 
 
+def measured(moved):
+    """A record in which IA3 needs half of LoRA's energy on fpb."""
+    about = {"task": "fpb", "backbone": "fedbench-llama", "compute": "plain"}
+    about |= {"setting": "federated", "partition": {"kind": "iid", "sites": 4}}
+    runs = [
+        {
+            "method": method, "repeat": repeat, "config": about | {"method": method},
+            "joules": {"train": {"cpu": joules}}, "how": {"cpu": "measured (RAPL)"},
+            "tokens": 1, "peak_memory_bytes": 1,
+        }
+        for method, joules in (("lora", 2.0), ("ia3", 1.0))
+        for repeat in range(3)
+    ]  # fmt: skip
+    return {"measurements": runs, "moved": moved}
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_energy_that_was_measured_with_other_code_is_said_to_be(
+    checkout, monkeypatch, capsys, moved
+):
+    monkeypatch.setattr(verifying, "energy_record", lambda profile: measured(moved))
+    verify("cpu", checkout)
+    said = capsys.readouterr().out
+
+    assert "share saved = +50.0 [+50.0, +50.0] %, 3 repeats: saves 50.0 % of energy" in said
+    assert ("note: Energy and peak memory: Measured with other code" in said) == moved
+
+
 def test_without_runs_every_verdict_is_undecided(checkout, monkeypatch, capsys):
     monkeypatch.setattr(grid, "found", lambda profile: [])
     verify("cpu", checkout)
