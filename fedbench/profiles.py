@@ -185,6 +185,28 @@ def tuned_values(name: str) -> Mapping[str, Any]:
     return values
 
 
+def search_moved(name: str) -> str:
+    """Why the tuned values are not what today's file of the profile would search for, or empty."""
+    spec, found = read_spec(name), read_tuning().get(name)
+    if found is None or spec.tuning is None:
+        return ""
+    then, today = found["search"], asked_of_search(spec)
+    odd = sorted(field for field in today if field in then and then[field] != today[field])
+    if not odd:
+        return ""
+    return (
+        f"The learning rates of {name} were searched with other {', '.join(odd)} than its file "
+        f"names now: make tune PROFILE={name} searches anew."
+    )
+
+
+def asked_of_search(spec: ProfileSpec) -> dict[str, Any]:
+    """What a search depends on, as ``data/tuning.json`` keeps it, but for the code."""
+    assert spec.tuning is not None
+    runs = {"partition": spec.partitions[-1].label, "runs": dict(spec.common)}
+    return {**spec.tuning.model_dump(mode="json"), **runs}
+
+
 def read_tuning() -> dict[str, Any]:
     """What the searches of all profiles found, as ``data/tuning.json`` keeps it.
 

@@ -23,6 +23,7 @@ from fedbench.profiles import (
     GridSpec,
     ProfileSpec,
     TuningSpec,
+    asked_of_search,
     cells,
     read_spec,
     read_tuning,
@@ -56,15 +57,14 @@ def tune(profile: str) -> None:
         _fill(spec, search, grids, axes, scores)
         axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}
     # Read again: a search takes an hour, and another profile's may have ended meanwhile.
-    everything = read_tuning() | {profile: _record(spec, search, scores)}
+    everything = read_tuning() | {profile: _record(spec, scores)}
     write_json(shipped(TUNING), everything | {"digest": tuning_digest(everything)})
 
 
-def _record(spec: ProfileSpec, search: TuningSpec, scores: Mapping[Cell, Scores]) -> dict[str, Any]:
+def _record(spec: ProfileSpec, scores: Mapping[Cell, Scores]) -> dict[str, Any]:
     """What was searched, how, and what was chosen."""
     return {
-        "search": search.model_dump(mode="json")
-        | {"partition": spec.partitions[-1].label, "code": fingerprint(ROOT)},
+        "search": asked_of_search(spec) | {"code": fingerprint(ROOT)},
         "cells": {cell.key: _choice(found) for cell, found in scores.items()},
     }
 

@@ -1,11 +1,45 @@
-"""Peak memory of this process since it was last reset."""
+"""Peak memory of this process, phase by phase."""
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fedbench.phases import Observer, Phase
+
 _RESET_PEAK = "5"  #: what proc(5) says to write into clear_refs
+
+
+class Peaks:
+    """Notes the peak inside each phase of a run, beside another observer.
+
+    Phases differ: scoring folds the adapter into copies of the weights where it can, which takes
+    memory that training does not need.
+    """
+
+    def __init__(self, observer: Observer, device: str) -> None:
+        self._observer, self._device = observer, device
+        self._open: list[Phase] = []
+        self.by_phase: dict[str, int] = {}  #: bytes
+
+    @contextmanager
+    def phase(self, name: Phase) -> Iterator[None]:
+        """Note the peak of the block; what it interrupts is noted before and goes on after."""
+        self._note()
+        self._open.append(name)
+        try:
+            with self._observer(name):
+                yield
+        finally:
+            self._note()
+            self._open.pop()
+
+    def _note(self) -> None:
+        if self._open:
+            name = self._open[-1]
+            self.by_phase[name] = max(self.by_phase.get(name, 0), peak_bytes(self._device))
+        reset_peak()
 
 
 def reset_peak() -> None:

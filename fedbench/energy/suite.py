@@ -12,6 +12,7 @@ import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from tqdm import tqdm
 from fedbench import profiles
 from fedbench.config import TRAINED, RunConfig, parse_config
 from fedbench.energy.ledger import Ledger
-from fedbench.energy.memory import peak_bytes, reset_peak
+from fedbench.energy.memory import Peaks
 from fedbench.energy.meters import MEASURED, CodeCarbonMeter, Meter
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, read_json, write_json
 from fedbench.hashing import sha256_json, short
 from fedbench.paths import CHECKOUT, fresh_home, home
 from fedbench.phases import observed
-from fedbench.profiles import EnergySpec
+from fedbench.profiles import Cell, EnergySpec
 from fedbench.provenance import fingerprint, provenance
 from fedbench.resolving import resolve
 
@@ -132,14 +133,20 @@ def _record(profile: str, spec: EnergySpec, kept: Sequence[Measurement]) -> dict
 
 
 def _configs(profile: str, spec: EnergySpec) -> list[RunConfig]:
-    """One run per method and trained setting, all on the same number of tokens."""
+    """One run per method and trained setting, all on the same number of tokens.
+
+    Learning rates are the tuned ones where the grid has the cell: energy to a target would
+    otherwise tell of a bad rate, not of a method.
+    """
     read = profiles.read_spec(profile)
+    tuned = profiles.tuned_values(profile)
     return [
         resolve(
             parse_config(
                 {
                     **read.common,
                     **spec.common,
+                    **_rate(tuned, Cell(spec.task, spec.backbone, method), setting),
                     "task": spec.task,
                     "backbone": spec.backbone,
                     "method": method,
@@ -153,10 +160,20 @@ def _configs(profile: str, spec: EnergySpec) -> list[RunConfig]:
     ]
 
 
+def _rate(tuned: Mapping[str, Any], cell: Cell, setting: str) -> dict[str, float]:
+    return {"learning_rate": tuned[cell.key]["learning_rate"][setting]} if cell.key in tuned else {}
+
+
 def _in_own_process(config: RunConfig, country: str) -> Measurement:
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, context) as pool:
-        return pool.submit(_measure_here, config, country).result()
+    try:
+        with ProcessPoolExecutor(1, context) as pool:
+            return pool.submit(_measure_here, config, country).result()
+    except BrokenProcessPool:
+        raise FedbenchError(
+            f"The process that measured {config.method}, {config.setting} was killed, perhaps for "
+            "memory: free some and start again; what was measured stays."
+        ) from None
 
 
 def _measure_here(config: RunConfig, country: str) -> Measurement:
@@ -171,17 +188,17 @@ def measure_run(config: RunConfig, meter: Meter) -> Measurement:
     from fedbench.running import run
 
     with fresh_home():
-        reset_peak()
         ledger = Ledger(meter)
+        peaks = Peaks(ledger.phase, config.device)
         started = time.perf_counter()
-        with observed(ledger.phase), ledger.phase("other"):
-            done = run(config)
+        with observed(peaks.phase), peaks.phase("other"):
+            done = run(config, again=True)  # a run that the repository keeps takes nothing
         seconds = time.perf_counter() - started
         factor, source = meter.grid_factor()
         return {
             "config": config.model_dump(mode="json"),
             "wall_seconds": seconds,
-            "peak_memory_bytes": peak_bytes(config.device),
+            "peak_memory_bytes": peaks.by_phase,
             "tokens": done.metrics["tokens"],
             "items": len(done.items) + sum(record["n_validation"] for record in done.rounds),
             "bytes_down": done.metrics["bytes_down"],
@@ -196,19 +213,30 @@ def measure_run(config: RunConfig, meter: Meter) -> Measurement:
 
 
 def _curve(rounds: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Validation accuracy after each round, over the items of all federations."""
+    """Validation accuracy after each round, over the items of all federations.
+
+    Raises:
+        FedbenchError: no site that trained holds a validation item.
+    """
     curve = []
     for number in sorted({record["round"] for record in rounds}):
         same = [r for r in rounds if r["round"] == number and r["n_validation"]]
+        if not same:
+            raise FedbenchError(
+                "No training site holds a validation item, so energy to a target has no meaning: "
+                "raise validation_limit in the profile's energy section."
+            )
         right = sum(r["validation_accuracy"] * r["n_validation"] for r in same)
         curve.append(right / sum(r["n_validation"] for r in same))
     return curve
 
 
 def idle_watts(meter: Meter, seconds: float = _IDLE_SECONDS) -> float | str:
-    """Power of the machine doing nothing, where a counter says so; an estimate would be a guess."""
-    if not meter.how().get("cpu", "").startswith(MEASURED):
+    """Power of what a counter watches, doing nothing; an estimate would be a guess."""
+    counted = {name for name, how in meter.how().items() if how.startswith(MEASURED)}
+    if not counted:
         return NOT_MEASURED
     meter.start()
     time.sleep(seconds)
-    return sum(meter.stop().values()) / seconds
+    joules = meter.stop()
+    return sum(joules[name] for name in counted) / seconds

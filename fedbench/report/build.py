@@ -35,6 +35,8 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
     parameters = {"profile": profile, "output": output or f"figures/{short}"}
     for source in sources:
         check_parameters(source, parameters)
+    if reason := profiles.search_moved(profile):
+        print(reason)
     failure = _run_missing(profile)
     _measure_energy(profile)
     copies = execute_all(sources, home() / "notebooks" / short, parameters)

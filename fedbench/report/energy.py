@@ -83,7 +83,8 @@ def _quantities(target: float) -> dict[tuple[str, str], Callable[[Measurement], 
             _joules(one, PHASES, _COUNTED) / _JOULES_PER_KWH * one["grid_g_per_kwh"]
         ),
         ("whole run", "s"): lambda one: one["wall_seconds"],
-        ("peak memory", "MB"): lambda one: one["peak_memory_bytes"] / 1e6,
+        ("peak memory in training", "MB"): lambda one: one["peak_memory_bytes"]["train"] / 1e6,
+        ("peak memory in scoring", "MB"): lambda one: one["peak_memory_bytes"]["evaluate"] / 1e6,
         ("payloads, both directions", "kB"): lambda one: (
             (one["bytes_down"] + one["bytes_up"]) / 1e3
         ),
@@ -166,14 +167,14 @@ def _summary(values: stats.Array) -> dict[str, Any]:
 def savings(record: Mapping[str, Any] | None) -> Measured:
     """What each measured configuration saves of energy and peak memory against LoRA.
 
-    The two are paired by repeat. Energy is that of training, per token, in the federated setting;
-    peak memory is the system's.
+    The two are paired by repeat, in the federated setting. Both are those of training: energy per
+    token, and the system's peak of memory.
     """
     if record is None:
         return {}
     needs = {
         "energy": lambda one: _joules(one, ["train"], _COUNTED) / one["tokens"],
-        "peak_memory": lambda one: one["peak_memory_bytes"],
+        "peak_memory": lambda one: one["peak_memory_bytes"]["train"],
     }
     chosen = [one for one in record["measurements"] if one["config"]["setting"] == "federated"]
     by_method: dict[str, dict[int, Measurement]] = {}
@@ -336,7 +337,7 @@ def _worth(saved: Saving) -> str:
 _PANELS = (
     ("training", "J per token"),
     ("inference", "J per 1,000 items"),
-    ("peak memory", "MB"),
+    ("peak memory in training", "MB"),
     ("adapter", "kB"),
 )
 

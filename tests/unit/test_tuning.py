@@ -132,3 +132,19 @@ def test_a_tuning_file_changed_by_hand_is_refused_before_the_search(file, monkey
     monkeypatch.setattr(tuning, "ensure_runs", None)
     with pytest.raises(FedbenchError, match="changed by hand or damaged"):
         tuning.tune("smoke")
+
+
+def test_a_search_for_what_the_profile_no_longer_names_is_told(file, monkeypatch):
+    monkeypatch.setattr(
+        tuning, "ensure_runs", lambda configs: [run_of(c, record(0.5)) for c in configs]
+    )
+    assert profiles.search_moved("smoke") == ""
+    tuning.tune("smoke")
+    assert profiles.search_moved("smoke") == ""
+    spec = profiles.read_spec("smoke")
+    changed = spec.model_copy(update={
+        "common": {**spec.common, "rounds": 99},
+        "tuning": spec.tuning.model_copy(update={"seeds": (7,)}),
+    })  # fmt: skip
+    monkeypatch.setattr(profiles, "read_spec", lambda name: changed)
+    assert "searched with other runs, seeds than" in profiles.search_moved("smoke")

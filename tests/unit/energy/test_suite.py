@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+from contextlib import nullcontext
 
 import pytest
 
 from fedbench import profiles
 from fedbench.config import parse_config
 from fedbench.energy import suite
+from fedbench.energy.memory import Peaks
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, machine_shared, read_json
 from fedbench.freshness import ROOT
@@ -169,7 +173,66 @@ def test_a_run_is_measured_phase_by_phase_and_leaves_nothing(home, backbones, to
     assert sum(found["seconds"].values()) <= found["wall_seconds"]
     assert len(found["validation"]) == 2
     assert found["tokens"] > 0
+    peaks = found["peak_memory_bytes"]
+    assert {"load", "train", "evaluate"} <= peaks.keys()
+    assert all(10e6 < peak < 100e9 for peak in peaks.values())
     assert not (home / "runs").exists()
+
+
+def test_a_run_without_validation_items_is_refused_in_one_sentence():
+    with pytest.raises(FedbenchError, match="raise validation_limit"):
+        suite._curve([{"round": 0, "n_validation": 0, "validation_accuracy": None}])
+
+
+def test_a_measuring_process_that_is_killed_is_one_sentence(home, monkeypatch):
+    monkeypatch.setattr(suite, "_measure_here", _die)
+    config = suite._configs("smoke", profiles.read_spec("smoke").energy)[0]
+    with pytest.raises(FedbenchError, match="was killed, perhaps for memory"):
+        suite._in_own_process(config, "DEU")
+
+
+def _die(config, country):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_memory_peak_is_billed_to_the_phase_it_falls_in():
+    def use(megabytes):
+        bytearray(megabytes * 1_000_000)[::4096] = b"x" * len(range(0, megabytes * 1_000_000, 4096))
+
+    peaks = Peaks(lambda name: nullcontext(), "cpu")
+    with peaks.phase("other"):
+        with peaks.phase("train"):
+            use(20)
+        with peaks.phase("evaluate"):
+            use(200)
+    assert peaks.by_phase["evaluate"] - peaks.by_phase["train"] > 100e6
+    assert peaks.by_phase["evaluate"] - peaks.by_phase["other"] > 100e6
+
+
+def test_only_what_a_counter_watches_is_idle_power():
+    class Mixed:
+        def how(self):
+            return {"cpu": "estimated (TDP)", "gpu": "measured (NVML)", "ram": "estimated"}
+
+        def start(self):
+            pass
+
+        def stop(self):
+            return {"cpu": 50.0, "gpu": 3.0, "ram": 9.0}
+
+    assert suite.idle_watts(Mixed(), seconds=0.01) == pytest.approx(300)
+
+
+def test_energy_is_measured_at_the_rate_that_was_tuned(home, monkeypatch):
+    spec = profiles.read_spec("smoke").energy
+    rates = {"local": 0.1, "federated": 0.2, "centralized": 0.3}
+    cell = profiles.Cell(spec.task, spec.backbone, "ia3")
+    monkeypatch.setattr(
+        profiles, "tuned_values", lambda name: {cell.key: {"passes": 9, "learning_rate": rates}}
+    )
+    found = [c for c in suite._configs("smoke", spec) if c.method == "ia3"]
+    assert {c.setting: c.learning_rate for c in found} == rates
+    assert {c.passes for c in found} == {spec.common["passes"]}
 
 
 def test_idle_power_is_not_guessed():

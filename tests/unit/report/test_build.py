@@ -132,6 +132,7 @@ def runs_fail(monkeypatch, there):
 
 
 def test_folders_are_called_after_the_name_of_ones_own_profile(drawn, monkeypatch):
+    monkeypatch.setattr("fedbench.profiles.search_moved", lambda profile: "")
     monkeypatch.setattr("fedbench.grid.ensure", lambda profile, progress: [])
     build("some/where/mine.yml")
     folder, parameters = drawn[0]

@@ -116,7 +116,7 @@ def measured(moved):
         {
             "method": method, "repeat": repeat, "config": about | {"method": method},
             "joules": {"train": {"cpu": joules}}, "how": {"cpu": "measured (RAPL)"},
-            "tokens": 1, "peak_memory_bytes": 1,
+            "tokens": 1, "peak_memory_bytes": {"train": 1},
         }
         for method, joules in (("lora", 2.0), ("ia3", 1.0))
         for repeat in range(3)
