@@ -278,7 +278,10 @@ def _contrast_row(
 
 
 def _within_seeds(left: Cell, right: Cell) -> str:
-    """McNemar's p-value within each seed that both have, where each has one model to ask."""
+    """McNemar's p-value within each seed that both have, where each has one model to ask.
+
+    The test knows no clusters, so there is none where items share a sentence or a fact.
+    """
     found = []
     for seed, table in zip(left.seeds, left.tables, strict=True):
         alone = right.config.setting == "base"
@@ -286,7 +289,7 @@ def _within_seeds(left: Cell, right: Cell) -> str:
             continue
         other = right.tables[0 if alone else right.seeds.index(seed)]
         both = table.merge(other, on="item", suffixes=("", "_other"))
-        if len(both) == len(table) == len(other):
+        if len(both) == len(table) == len(other) and both["cluster"].is_unique:
             p = stats.mcnemar(
                 *((both[name] == 1).tolist() for name in ("correct", "correct_other"))
             )

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from fedbench import store
 from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
-from fedbench.report import contrasts, main_results, wide
+from fedbench.report import contrasts, main_results, stats, wide
 from fedbench.report.tables import MAIN_COLUMNS
 
 OWED = (
@@ -194,3 +195,35 @@ def test_shuffled_labels_are_not_shown_beside_true_ones(save, config):
     runs = [save(config("federated")), save(config("federated", labels="shuffled"))]
 
     assert len(wide(main_results(runs))) == 1
+
+
+@pytest.fixture
+def independent(save, config):
+    """A run whose items share nothing, each its own cluster."""
+
+    def make(setting, seed=0):
+        run = save(config(setting, seed))
+        items = run.items.assign(cluster=run.items["item"])
+        items.to_parquet(run.source / store.ITEMS, index=False)
+        return run
+
+    return make
+
+
+def test_mcnemar_s_p_value_stands_within_each_seed_whose_items_share_nothing(independent):
+    pairs = [(independent("federated", s), independent("centralized", s)) for s in (0, 1)]
+    row = contrasts([run for pair in pairs for run in pair]).iloc[0]
+    expected = [
+        stats.mcnemar(*((run.items["prediction"] == run.items["gold"]).tolist() for run in pair))
+        for pair in pairs
+    ]
+
+    assert [float(p) for p in row["mcnemar"].split()] == pytest.approx(expected, rel=1e-2)
+
+
+def test_mcnemar_s_p_value_is_left_out_where_items_share_a_fact(save, config):
+    runs = [
+        save(config(setting, seed)) for setting in ("federated", "centralized") for seed in (0, 1)
+    ]
+
+    assert contrasts(runs)["mcnemar"].tolist() == [""]
