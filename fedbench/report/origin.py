@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedbench.freshness import moved
-from fedbench.report.cells import order
+from fedbench.report.cells import order, partition_names
 from fedbench.store import Run
 
 if TYPE_CHECKING:
@@ -177,13 +177,13 @@ def _said_of_prompts(run: Run) -> str:
 
 def _too_small(runs: Sequence[Run]) -> list[str]:
     """Sites that did not train, per task and partition, each once per seed."""
+    names = partition_names(run.config for run in runs)
     found: dict[tuple[str, str], set[tuple[int, str, int]]] = {}
     for run in runs:
-        about = (str(run.metrics["task_title"]), run.config.partition.label)
-        for site in run.sites:
-            if not site["trained"]:
-                missed = (run.config.seed, str(site["site"]), int(site["n_train"]))
-                found.setdefault(about, set()).add(missed)
+        for site in (site for site in run.sites if not site["trained"]):
+            about = (str(run.metrics["task_title"]), names[run.config.partition])
+            missed = (run.config.seed, str(site["site"]), int(site["n_train"]))
+            found.setdefault(about, set()).add(missed)
     return [_said_of_sites(*about, sorted(missed)) for about, missed in sorted(found.items())]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fedbench.config import PartitionConfig
 from fedbench.report.cells import Cell, Holders
 from fedbench.report.stats import Array, Estimate, estimate, without_seeds
 
@@ -41,7 +42,9 @@ def macro_f1(cell: Cell) -> Estimate | None:
     return _settled(cell, estimate(np.stack(made, axis=1), _mean_f1, cell.seeds, clusters))
 
 
-def own_site(cell: Cell, partition: str, where: Holders, worst: bool = False) -> Estimate | None:
+def own_site(
+    cell: Cell, partition: PartitionConfig, where: Holders, worst: bool = False
+) -> Estimate | None:
     """Accuracy on each site's own test items: mean over sites, or that of the worst site.
 
     Where sites trained alone, each is scored with its own adapter. Settings that know no sites
@@ -70,8 +73,9 @@ def _settled(cell: Cell, score: Estimate) -> Estimate:
     return without_seeds(score) if cell.config.setting == "base" else score
 
 
-def _dealt_seeds(cell: Cell, partition: str, where: Holders) -> list[int]:
-    dealt = sorted(s for task, label, s in where if (task, label) == (cell.config.task, partition))
+def _dealt_seeds(cell: Cell, partition: PartitionConfig, where: Holders) -> list[int]:
+    about = (cell.config.task, partition)
+    dealt = sorted(seed for *dealt_as, seed in where if tuple(dealt_as) == about)
     if cell.config.setting == "base" and cell.runs:
         return dealt
     return [seed for seed in cell.seeds if seed in dealt]

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedbench.config import SETTINGS, TRAINED, RunConfig
+from fedbench.config import SETTINGS, TRAINED, PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
@@ -71,15 +71,16 @@ def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.D
     return frame
 
 
-def _partitions(cell: Cell, found: Iterable[Cell]) -> list[str]:
-    """Partitions of the cell's task: its own, or all where the setting knows no sites."""
-    if not cell.pooled:
-        return [cell.partition]
+def _partitions(cell: Cell, found: Iterable[Cell]) -> dict[PartitionConfig, str]:
+    """Partitions of the cell's task by name: its own, or all where the setting knows no sites."""
     same = [other for other in found if other.config.task == cell.config.task and not other.pooled]
-    return list(dict.fromkeys(other.partition for other in same))
+    dealt = same if cell.pooled else [cell]
+    return {other.config.partition: other.partition for other in dealt}
 
 
-def _cell_rows(cell: Cell, where: Holders, partitions: Sequence[str]) -> list[dict[str, Any]]:
+def _cell_rows(
+    cell: Cell, where: Holders, partitions: Mapping[PartitionConfig, str]
+) -> list[dict[str, Any]]:
     if not cell.runs:
         return [_absent_row(cell)]
     facts = _facts(cell)
@@ -88,11 +89,11 @@ def _cell_rows(cell: Cell, where: Holders, partitions: Sequence[str]) -> list[di
         if (estimate := score(cell)) is not None:
             tests = _p_values(cell) if metric == ACCURACY else {}
             rows.append(facts | _row(cell, metric, estimate) | tests)
-    for partition in partitions:
+    for partition, name in partitions.items():
         for metric in (OWN, WORST):
             own = own_site(cell, partition, where, worst=metric == WORST)
             if own is not None:
-                rows.append(facts | _row(cell, metric, own) | {"partition": partition})
+                rows.append(facts | _row(cell, metric, own) | {"partition": name})
     return rows
 
 
@@ -218,7 +219,8 @@ def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
 def _settings_compare(left: Cell, right: Cell) -> bool:
     pair = left.config.setting, right.config.setting
     same = left.about == right.about and left.config.labels == right.config.labels
-    either = left.pooled or right.pooled or left.partition == right.partition
+    alike = left.config.partition == right.config.partition
+    either = left.pooled or right.pooled or alike
     return pair in SETTING_CONTRASTS and same and either
 
 
@@ -241,7 +243,8 @@ def _alike(left: Cell, right: Cell) -> bool:
 def _contrast_rows(left: Cell, right: Cell, differs: str, where: Holders) -> list[dict[str, Any]]:
     pairs = {ACCURACY: (mean_of(left, "correct"), mean_of(right, "correct"))}
     if right.config.setting == "local" != left.config.setting:
-        pairs[OWN] = own_site(left, left.partition, where), own_site(right, left.partition, where)
+        dealt = left.config.partition
+        pairs[OWN] = own_site(left, dealt, where), own_site(right, dealt, where)
     rows = []
     for metric, (a, b) in pairs.items():
         difference = stats.minus(a, b) if a and b else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from fedbench.config import RunConfig
+from fedbench.config import PartitionConfig, RunConfig
 from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
 from fedbench.report.cells import Cell, Holders, holders
@@ -20,7 +20,7 @@ _ALIKE = ("task", "backbone", "labels", "train_limit", "test_limit", "max_tokens
 _SETTINGS_ALIKE = (*_ALIKE, "method", "compute")
 _METHODS_ALIKE = (*_ALIKE, "setting", "partition", "rule", "codec", "participation")
 
-_Score = Callable[[Cell, str, str], Estimate | None]
+_Score = Callable[[Cell, str, PartitionConfig], Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _
     )
     if lacking or part.test == "saving":
         return bare
-    left, right, *base = (score(each, part.metric, cell.partition) for each in used)
+    dealt = cell.config.partition
+    left, right, *base = (score(each, part.metric, dealt) for each in used)
     difference = _difference(left, right)
     gained = _difference(right, base[0]) if needs_gain else None
     if difference is None or (needs_gain and gained is None):
@@ -133,11 +134,11 @@ def _synthetic(cell: Cell) -> bool:
 
 def _scorer(where: Holders) -> _Score:
     """Scores a cell on the common items, or on the sites' own as dealt in a partition; once."""
-    known: dict[tuple[int, str], Estimate | None] = {}
+    known: dict[tuple[int, PartitionConfig | None], Estimate | None] = {}
 
-    def score(cell: Cell, metric: str, partition: str) -> Estimate | None:
+    def score(cell: Cell, metric: str, partition: PartitionConfig) -> Estimate | None:
         common = metric == ACCURACY
-        key = id(cell), "" if common else partition
+        key = id(cell), None if common else partition
         if key not in known:
             known[key] = mean_of(cell, "correct") if common else own_site(cell, partition, where)
         return known[key]

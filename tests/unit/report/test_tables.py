@@ -227,3 +227,18 @@ def test_mcnemar_s_p_value_is_left_out_where_items_share_a_fact(save, config):
     ]
 
     assert contrasts(runs)["mcnemar"].tolist() == [""]
+
+
+def test_partitions_of_several_sizes_are_scored_and_compared_each_with_its_own(save, config):
+    sizes = [PartitionConfig(kind="iid", sites=sites) for sites in (2, 4)]
+    settings = ("local", "federated")
+    groups = [[save(config(name, partition=size)) for name in settings] for size in sizes]
+    together = [run for group in groups for run in group]
+    alone = [
+        row for group in groups for row in pick(main_results(group), metric="accuracy_own")["mean"]
+    ]
+    own = pick(main_results(together), metric="accuracy_own").sort_values("sites")
+
+    assert own["mean"].tolist() == alone
+    assert set(own["partition"]) == {"iid, 2 sites", "iid, 4 sites"}
+    assert len(contrasts(together)) == sum(len(contrasts(group)) for group in groups)

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import audit, main_results, wide, write_table
 from fedbench.report.origin import face, remarks
@@ -101,6 +102,18 @@ def test_sites_too_small_to_train_are_named_once_with_what_they_hold(save, confi
     assert said == [
         "Financial PhraseBank, iid: 2 sites too small to train: site-00 (seed 1), site-02 (seed "
         f"1), their {held} examples are not used."
+    ]
+
+
+def test_sites_too_small_are_told_apart_by_partition_where_one_label_has_several(
+    save, config, too_small
+):
+    sizes = [PartitionConfig(kind="iid", sites=sites) for sites in (2, 4)]
+    runs = [too_small(save(config("local", partition=one)), "site-00") for one in sizes]
+    said = [text for text in remarks(runs) if "too small" in text]
+
+    assert [text.split(": ")[0] for text in said] == [
+        f"Financial PhraseBank, iid, {sites} sites" for sites in (2, 4)
     ]
 
 
