@@ -34,7 +34,7 @@ MAIN_COLUMNS = (
     "per_seed",
     *("n_train", "n_test", "split", "scoring", "compute", "labels", "passes", "steps", "flops"),
     *("chance", "majority", "blind", "p_chance", "p_majority", "p_blind"),
-    *("smallest_difference", "verdict", "synthetic", "note", "runs"),
+    *("smallest_difference", "not_above", "verdict", "synthetic", "note", "runs"),
 )
 
 CONTRAST_COLUMNS = (
@@ -54,9 +54,10 @@ def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.D
     """Every score of every cell, with interval, n, and whether it differs from guessing.
 
     Values are fractions. ``p_*`` belong to accuracy on the common test set: one-sided, paired,
-    clustered over items, Holm-adjusted over the whole table. ``smallest_difference`` is the
-    distance from a fixed reference that would have been seen with a power of 80 %. A cell that is
-    ``planned`` but has no run is there, and says so.
+    clustered over items, Holm-adjusted over the whole table. ``not_above`` names the predictors
+    without skill that it is not shown to beat, by p-value and interval alike.
+    ``smallest_difference`` is the distance from a fixed reference that would have been seen with a
+    power of 80 %. A cell that is ``planned`` but has no run is there, and says so.
     """
     import pandas as pd
 
@@ -67,6 +68,8 @@ def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.D
     tests = [f"p_{reference}" for reference in REFERENCES]
     adjusted = stats.holm(frame[tests].to_numpy(dtype=float).ravel().tolist())
     frame[tests] = pd.DataFrame([adjusted[i : i + 3] for i in range(0, len(adjusted), 3)])
+    tested = [row | p for row, p in zip(rows, frame[tests].to_dict("records"), strict=True)]
+    frame["not_above"] = [", ".join(_not_shown_above(row)) for row in tested]
     frame["verdict"] = [_verdict(row) for row in frame.to_dict("records")]
     return frame
 
@@ -87,7 +90,7 @@ def _cell_rows(
     rows = []
     for metric, score in METRICS.items():
         if (estimate := score(cell)) is not None:
-            tests = _p_values(cell) if metric == ACCURACY else {}
+            tests = _against_references(cell) if metric == ACCURACY else {}
             rows.append(facts | _row(cell, metric, estimate) | tests)
     for partition, name in partitions.items():
         for metric in (OWN, WORST):
@@ -169,15 +172,34 @@ def _mean(values: Sequence[float]) -> float:
     return float(sum(values) / len(values))
 
 
-def _p_values(cell: Cell) -> dict[str, float]:
-    """One-sided p-values, not yet adjusted, of accuracy above each predictor without skill."""
+def _against_references(cell: Cell) -> dict[str, float]:
+    """Of accuracy above each predictor without skill: ``p_`` over items, one-sided, not adjusted.
+
+    ``low_`` is the lower end of the difference's interval.
+    """
     own = mean_of(cell, "correct")
     found = {}
     for reference in REFERENCES:
         other = mean_of(cell, reference)
-        difference = stats.minus(own, other) if own and other else None
-        found[f"p_{reference}"] = float("nan") if difference is None else stats.p_above(difference)
+        if difference := stats.minus(own, other) if own and other else None:
+            found[f"p_{reference}"] = stats.p_above(difference)
+            found[f"low_{reference}"] = stats.interval(difference).low
     return found
+
+
+def _not_shown_above(row: Mapping[Any, Any]) -> list[str]:
+    """The predictors without skill that accuracy is not shown to beat.
+
+    The p-value is conditional on the trained models. Where there are several, one for each seed,
+    the interval, which counts seeds too, must lie above zero as well.
+    """
+    if not row["n_seeds"] or row["metric"] != ACCURACY:
+        return []
+    return [
+        name
+        for name in REFERENCES
+        if not row[f"p_{name}"] < SIGNIFICANT or (row["n_seeds"] > 1 and row[f"low_{name}"] <= 0)
+    ]
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
@@ -191,7 +213,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 def not_above(row: Mapping[Any, Any]) -> list[str]:
     """The predictors without skill that a row of :func:`main_results` is not shown to beat."""
-    return [name for name in REFERENCES if not row[f"p_{name}"] < SIGNIFICANT]
+    return [name for name in REFERENCES if name in row["not_above"].split(", ")]
 
 
 def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
@@ -354,7 +376,7 @@ def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
 def _wide_cell(row: Mapping[Any, Any] | None) -> str:
     if row is None or not row["n_seeds"]:
         return NOT_RUN
-    marks = "".join(MARKS[name] for name in not_above(row)) if row["metric"] == ACCURACY else ""
+    marks = "".join(MARKS[name] for name in not_above(row))
     low, high = 100 * row["ci_low"], 100 * row["ci_high"]
     seeds, asked = row["n_seeds"], row["n_seeds_planned"]
     part = f" ({seeds} of {asked} seeds)" if seeds < asked else ""
@@ -372,10 +394,11 @@ def conclusion(rows: Sequence[Mapping[Any, Any]]) -> str:
     if not run:
         return NOT_RUN if rows and rows[0]["metric"] == ACCURACY else ""
     if all("chance" in not_above(row) for row in run):
-        return "no setting differs from guessing: nothing can be concluded"
+        return "none is shown to beat guessing: nothing can be concluded"
     skilled = [row["setting"] for row in run if not not_above(row)]
     if not skilled:
-        return "no setting beats all predictors without skill: nothing about the questions is shown"
+        none = "none is shown to beat all predictors without skill"
+        return f"{none}: nothing about the questions is shown"
     rest = [
         f"{row['setting']} not above {', '.join(below)}" for row in run if (below := not_above(row))
     ]

@@ -85,16 +85,33 @@ def test_where_nothing_beats_guessing_the_row_says_that_nothing_can_be_concluded
     configs = [config("base"), *(config(s, n) for s in ("federated", "local") for n in (0, 1))]
     table = wide(main_results([save(made, skill=0.30) for made in configs]))
 
-    assert table["verdict"].item() == ("no setting differs from guessing: nothing can be concluded")
+    assert table["verdict"].item() == ("none is shown to beat guessing: nothing can be concluded")
     assert "†‡§" in table["federated"].item()
 
 
 def test_what_only_beats_chance_shows_nothing_about_the_questions(save, config):
     run = save(config("federated"), skill=0.75)
     frame = main_results([run])
-    frame["p_majority"] = 1.0
+    frame["not_above"] = "majority"
 
-    assert wide(frame)["verdict"].item().startswith("no setting beats all predictors")
+    assert wide(frame)["verdict"].item().startswith("none is shown to beat all predictors")
+
+
+def test_one_lucky_seed_of_three_is_not_above_guessing_whatever_the_items_say(save, config):
+    runs = [save(config("federated", seed), skill) for seed, skill in enumerate((0.34, 0.34, 0.99))]
+    frame = main_results(runs)
+    row = pick(frame, metric="accuracy").iloc[0]
+
+    assert row["p_chance"] < 1e-3
+    assert row["not_above"] == "chance, majority, blind"
+    assert row["verdict"] == "not above chance, majority, blind"
+    assert "†‡§" in wide(frame)["federated"].item()
+
+
+def test_an_untuned_backbone_has_one_run_and_is_judged_by_its_items(save, config):
+    frame = pick(main_results([save(config("base"), skill=0.9)]), metric="accuracy")
+
+    assert (frame["n_seeds"].item(), frame["not_above"].item()) == (1, "")
 
 
 def test_a_synthetic_task_says_so_in_the_table(runs):
