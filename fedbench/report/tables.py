@@ -43,6 +43,9 @@ CONTRAST_COLUMNS = (
     *("mcnemar", "verdict", "synthetic", "runs"),
 )
 
+#: what predictors without skill score on a site's own items is not asked
+_UNKNOWN = dict.fromkeys(REFERENCES, float("nan"))
+
 #: pairs of settings, and of methods within every trained setting
 SETTING_CONTRASTS = (("federated", "local"), ("federated", "centralized"), ("centralized", "base"))
 METHOD_CONTRASTS = (("qlora", "lora"), ("ia3", "lora"))
@@ -53,9 +56,10 @@ _ALIKE = ("task", "setting", "partition", "rule", "labels", "train_limit", "test
 def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.DataFrame:
     """Every score of every cell, with interval, n, and whether it differs from guessing.
 
-    Values are fractions. ``p_*`` belong to accuracy on the common test set: one-sided, paired,
-    clustered over items, Holm-adjusted over the whole table. ``not_above`` names the predictors
-    without skill that it is not shown to beat, by p-value and interval alike.
+    Values are fractions. ``n_test`` counts the items behind a value, mean over seeds; for the worst
+    site those of that site alone. ``p_*`` belong to accuracy on the common test set: one-sided,
+    paired, clustered over items, Holm-adjusted over the whole table. ``not_above`` names the
+    predictors without skill that it is not shown to beat, by p-value and interval alike.
     ``smallest_difference`` is the distance from a fixed reference that would have been seen with a
     power of 80 %. A cell that is ``planned`` but has no run is there, and says so.
     """
@@ -96,7 +100,7 @@ def _cell_rows(
         for metric in (OWN, WORST):
             own = own_site(cell, partition, where, worst=metric == WORST)
             if own is not None:
-                rows.append(facts | _row(cell, metric, own) | {"partition": name})
+                rows.append(facts | _UNKNOWN | _row(cell, metric, own) | {"partition": name})
     return rows
 
 
@@ -109,6 +113,7 @@ def _row(cell: Cell, metric: str, score: stats.Estimate) -> dict[str, Any]:
         "ci_high": min(1.0, found.high),
         "ci_kind": found.kind,
         "n_seeds": len(cell.runs),
+        "n_test": score.items,
         "per_seed": " ".join(f"{value:.6g}" for value in score.per_seed),
         "smallest_difference": stats.smallest_difference(found),
     }
@@ -139,7 +144,7 @@ def _asked(cell: Cell) -> dict[str, Any]:
 def _facts(cell: Cell) -> dict[str, Any]:
     """What a cell's runs say about themselves."""
     metrics = cell.runs[0].metrics
-    copied = {name: metrics[name] for name in ("task_title", "n_test", "split")}
+    copied = {name: metrics[name] for name in ("task_title", "split")}
     references = {name: _mean([table[name].mean() for table in cell.tables]) for name in REFERENCES}
     return {
         **_asked(cell),
@@ -293,7 +298,7 @@ def _contrast_row(
         "ci_high": found.high,
         "ci_kind": found.kind,
         "n_seeds": max(1, len(difference.seeds)),
-        "n_test": facts["n_test"],
+        "n_test": difference.items,
         "smallest_difference": stats.smallest_difference(found),
         "mcnemar": _within_seeds(left, right) if metric == ACCURACY else "",
         "verdict": _direction(found, better, other),
@@ -331,9 +336,9 @@ def _direction(found: stats.Interval, left: str, right: str) -> str:
 def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
     """The table that people read: a row per task, backbone, method and partition.
 
-    Each setting is ``mean [low, high]`` in %, marked where it is not shown to beat chance (†), the
-    training majority (‡) or a scorer that never saw the question (§); the last column says what
-    may be concluded.
+    Each setting is ``mean [low, high]`` in %, accuracy marked where it is not shown to beat chance
+    (†), the training majority (‡) or a scorer that never saw the question (§); its last column says
+    what may be concluded. Nothing of the kind is known of other metrics: they lack these columns.
 
     Raises:
         FedbenchError: the frame has two results for one place, such as those of two rules.
@@ -347,7 +352,9 @@ def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
         partitions = [name for name in group["partition"].unique() if name != POOLED]
         for partition in partitions or [POOLED]:
             rows.append(_wide_row(group[group["partition"].isin([partition, POOLED])], partition))
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    known = [] if metric == ACCURACY else ["chance", "majority", "verdict"]
+    return table.drop(columns=known, errors="ignore")
 
 
 def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
@@ -368,7 +375,7 @@ def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
         **{setting: _wide_cell(by_setting.get(setting)) for setting in SETTINGS},
         "chance": _percent(first["chance"]),
         "majority": _percent(first["majority"]),
-        "n_test": first["n_test"],
+        "n_test": _sizes(list(by_setting.values())),
         "verdict": conclusion(list(by_setting.values())),
     }
 
@@ -383,6 +390,14 @@ def _wide_cell(row: Mapping[Any, Any] | None) -> str:
     return f"{100 * row['mean']:.1f} [{low:.1f}, {high:.1f}]{marks}{part}"
 
 
+def _sizes(rows: Sequence[Mapping[Any, Any]]) -> int | str:
+    """Items behind the values of a row, from least to greatest where settings differ."""
+    sizes = sorted({round(row["n_test"]) for row in rows if row["n_seeds"]})
+    if not sizes:
+        return ""
+    return sizes[0] if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
+
+
 def _percent(value: float) -> str:
     return "" if value != value else f"{100 * value:.1f}"
 
@@ -392,7 +407,7 @@ def conclusion(rows: Sequence[Mapping[Any, Any]]) -> str:
     ordered = sorted(rows, key=lambda row: SETTINGS.index(row["setting"]))
     run = [row for row in ordered if row["n_seeds"] and row["metric"] == ACCURACY]
     if not run:
-        return NOT_RUN if rows and rows[0]["metric"] == ACCURACY else ""
+        return NOT_RUN
     if all("chance" in not_above(row) for row in run):
         return "none is shown to beat guessing: nothing can be concluded"
     skilled = [row["setting"] for row in run if not not_above(row)]

@@ -184,6 +184,7 @@ def _judged(trial: Trial, rule: Rule, above: float, below: float) -> Verdict:
         "low": found.low,
         "high": found.high,
         "n_seeds": max(1, len(trial.difference.seeds)),
+        "n_test": round(trial.difference.items),
     }
     if gain:
         numbers |= {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
@@ -237,7 +238,8 @@ def _reference(trial: Trial) -> str:
 
 def _verdict(trial: Trial, word: str, reason: str, **numbers: Any) -> Verdict:
     config, runs = trial.left.config, trial.runs
-    given = {name: value for name, value in numbers.items() if math.isfinite(value)}
+    common = {"n_test": int(runs[0].metrics["n_test"])} if runs else {}
+    given = common | {name: value for name, value in numbers.items() if math.isfinite(value)}
     return Verdict(
         claim=trial.claim.id,
         part=trial.part.name,
@@ -251,7 +253,6 @@ def _verdict(trial: Trial, word: str, reason: str, **numbers: Any) -> Verdict:
         verdict=_OF_LOOKALIKES[word] if trial.synthetic else word,
         reason=reason,
         runs=tuple(run.id for run in runs),
-        **({"n_test": int(runs[0].metrics["n_test"])} if runs else {}),
         **given,
     )
 

@@ -66,6 +66,41 @@ def test_only_accuracy_is_tested(runs):
     assert pick(frame, metric="accuracy")["p_chance"].notna().all()
 
 
+def test_n_test_counts_the_items_behind_a_value_and_no_others(save, config):
+    run = save(config("federated"))
+    frame = main_results([run]).set_index("metric")
+    items = run.items
+    right = (items["prediction"] == items["gold"]).groupby(items["site"]).mean()
+    held = items.groupby("site").size()
+
+    assert frame.loc["accuracy", "n_test"] == frame.loc["accuracy_own", "n_test"] == len(items)
+    assert frame.loc["accuracy_worst", "n_test"] == held[right.idxmin()]
+    assert frame.loc["invalid_rate", "n_test"] == 20
+
+
+def test_items_that_many_adapters_answer_count_once(save, config):
+    runs = [save(config(setting)) for setting in ("local", "federated")]
+
+    assert set(main_results(runs).query("metric == 'accuracy'")["n_test"]) == {120}
+    assert set(contrasts(runs)["n_test"]) == {120}
+
+
+def test_items_of_a_site_too_small_to_train_are_behind_no_own_score(save, config, too_small):
+    run = too_small(save(config("federated")), "site-00")
+    kept = int((run.items["site"] != "site-00").sum())
+
+    assert pick(main_results([run]), metric="accuracy_own")["n_test"].item() == kept
+
+
+def test_guessing_on_the_common_items_is_not_told_of_the_sites_own(runs):
+    frame = main_results(runs)
+    own = frame[frame["metric"].isin(["accuracy_own", "accuracy_worst"])]
+
+    assert own[["chance", "majority", "blind", "p_chance"]].isna().all(axis=None)
+    assert {"chance", "majority", "verdict"}.isdisjoint(wide(frame, "accuracy_worst").columns)
+    assert wide(frame, "accuracy_own")["n_test"].tolist() == [120] * 4
+
+
 def test_a_planned_cell_without_run_says_not_run(save, config):
     planned = [config("base"), config("federated"), config("local")]
     frame = main_results([save(config("base")), save(config("federated"))], planned)

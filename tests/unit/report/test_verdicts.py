@@ -161,6 +161,7 @@ def test_beating_isolated_sites_is_superiority_on_common_and_on_own_items(
     assert found.verdict == word
     assert found.mean == pytest.approx((federated - local) / TOTAL)
     assert found.metric == next(p.metric for p in C2.parts if p.name == part)
+    assert found.n_test == TOTAL
 
 
 @pytest.mark.parametrize(("federated", "word"), [(500, PASSED), (440, FAILED), (470, UNTESTED)])
