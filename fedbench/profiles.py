@@ -166,7 +166,17 @@ def settings_of(
 
 
 def tuned_values(name: str) -> Mapping[str, Any]:
-    """The profile's part of ``data/tuning.json``: by cell, passes and learning rates.
+    """What the search for a profile chose: by cell, passes and learning rates.
+
+    Raises:
+        FedbenchError: ``data/tuning.json`` is not what the search wrote.
+    """
+    values: Mapping[str, Any] = searched().get(name, {}).get("cells", {})
+    return values
+
+
+def searched() -> dict[str, Any]:
+    """The searches of ``data/tuning.json`` by profile: what was tried, and what was chosen.
 
     Raises:
         FedbenchError: the file is not what the search wrote.
@@ -176,8 +186,7 @@ def tuned_values(name: str) -> Mapping[str, Any]:
         raise FedbenchError(
             f"data/{TUNING} was changed by hand or damaged: restore it, or run make tune again."
         )
-    values: Mapping[str, Any] = content.get(name, {}).get("cells", {})
-    return values
+    return {name: part for name, part in content.items() if name != "digest"}
 
 
 def tuning_digest(content: Mapping[str, Any]) -> str:

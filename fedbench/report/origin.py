@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.freshness import moved
 from fedbench.report.cells import order, partition_names
+from fedbench.report.searches import at_an_edge
 from fedbench.store import Run
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def remarks(runs: Sequence[Run]) -> list[str]:
         *_subsets(runs),
         *_cut(runs),
         *_too_small(runs),
+        *_participation(runs),
+        *_edges(runs),
         *(f"{words}." for words in _computes(runs)),
         *_shuffled(runs),
         *_recorded(runs),
@@ -195,6 +198,18 @@ def _said_of_sites(title: str, partition: str, missed: Sequence[tuple[int, str, 
         f"{title}, {partition}: {sites} too small to train: {names}, "
         f"their {unused:,} examples are not used."
     )
+
+
+def _participation(runs: Sequence[Run]) -> list[str]:
+    shares = sorted({run.config.participation for run in runs if run.config.participation < 1})
+    listed = " or ".join(f"{share:g}" for share in shares)
+    said = f"Participation {listed} is rounded to whole sites, at least one in every round."
+    return [said] if shares else []
+
+
+def _edges(runs: Sequence[Run]) -> list[str]:
+    said = at_an_edge(runs)
+    return [f"{said[0].upper()}{said[1:]}."] if said else []
 
 
 def _computes(runs: Sequence[Run]) -> list[str]:

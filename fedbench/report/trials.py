@@ -11,6 +11,7 @@ from fedbench.report import stats
 from fedbench.report.cells import Cell, Holders, holders
 from fedbench.report.claim_file import Claim, Claims, Part
 from fedbench.report.scores import ACCURACY, mean_of, own_site
+from fedbench.report.searches import at_an_edge
 from fedbench.report.stats import Estimate, Interval
 from fedbench.store import Run
 from fedbench.tasks.specfile import read_spec
@@ -36,6 +37,7 @@ class Trial:
     runs: tuple[Run, ...] = ()
     difference: Estimate | None = None
     gain: Interval | None = None
+    edge: str = ""  #: which learning rates ended at the edge of their search
 
 
 def trials(stated: Claims, all_cells: Iterable[Cell]) -> list[Trial]:
@@ -88,7 +90,7 @@ def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _
     if difference is None or (needs_gain and gained is None):
         return replace(bare, lacking="its runs have no item or no seed in common")
     gain = stats.interval(gained) if gained else None
-    return replace(bare, difference=difference, gain=gain)
+    return replace(bare, difference=difference, gain=gain, edge=at_an_edge(bare.runs))
 
 
 def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:

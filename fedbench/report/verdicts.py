@@ -189,18 +189,21 @@ def _judged(trial: Trial, rule: Rule, above: float, below: float) -> Verdict:
     if gain:
         numbers |= {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
     if gain and _too_small(trial, rule):
-        return _verdict(
-            trial,
-            SMALL,
+        reason = (
             f"{_reference(trial)} − base has the lower bound {points(gain.low)}, and "
-            f"{points(rule.least_gain)} points are needed",
-            **numbers,
+            f"{points(rule.least_gain)} points are needed"
         )
+        return _verdict(trial, SMALL, _with_edge(reason, trial), **numbers)
     bounds = _bounds(trial, rule)
     if gain:
         numbers["margin"] = -bounds[0]
     word, reason = decide(found, bounds, above, below)
-    return _verdict(trial, word, reason, p=above, **numbers)
+    return _verdict(trial, word, _with_edge(reason, trial), p=above, **numbers)
+
+
+def _with_edge(reason: str, trial: Trial) -> str:
+    """The reason, and that a side might do better with a learning rate that was never tried."""
+    return f"{reason}; {trial.edge}" if trial.edge else reason
 
 
 def decide(

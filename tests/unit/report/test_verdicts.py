@@ -254,6 +254,22 @@ def test_the_interval_and_the_adjusted_p_value_must_both_speak(low, high, above,
     assert decide(found, (-0.02, -0.025), above, below)[0] == word
 
 
+@pytest.mark.parametrize(("base", "word"), [(400, OPEN), (440, SMALL)])
+def test_a_verdict_says_that_a_learning_rate_ended_at_the_edge_of_its_search(
+    three, monkeypatch, base, word
+):
+    rate = {"passes": 5.0, "learning_rate": {"centralized": 0.002}, "at_an_edge": ["centralized"]}
+    searches = {"cpu": {"cells": {"fpb fedbench-llama lora": rate}}}
+    monkeypatch.setattr("fedbench.report.searches.searched", lambda: searches)
+    found = verdict_of(only(C1), three(base=base, centralized=500, federated=480))
+
+    assert found.verdict == word
+    assert found.reason.endswith(
+        "; learning rate at the edge of its search: fedbench-llama lora on Financial PhraseBank "
+        "(centralized)"
+    )
+
+
 @pytest.fixture
 def methods(answered):
     """Federated LoRA, and one other method with so many right answers, over an untuned backbone."""
