@@ -176,18 +176,18 @@ def settings_of(
 
 
 def tuned_values(name: str) -> Mapping[str, Any]:
-    """The profile's part of ``data/tuning.json``: by cell, passes and learning rates.
+    """What the search for a profile chose: by cell, passes and learning rates.
 
     Raises:
-        FedbenchError: the file is not what the search wrote.
+        FedbenchError: ``data/tuning.json`` is not what the search wrote.
     """
-    values: Mapping[str, Any] = read_tuning().get(name, {}).get("cells", {})
+    values: Mapping[str, Any] = searched().get(name, {}).get("cells", {})
     return values
 
 
 def search_moved(name: str) -> str:
     """Why the tuned values are not what today's file of the profile would search for, or empty."""
-    spec, found = read_spec(name), read_tuning().get(name)
+    spec, found = read_spec(name), searched().get(name)
     if found is None or spec.tuning is None:
         return ""
     then, today = found["search"], asked_of_search(spec)
@@ -207,8 +207,8 @@ def asked_of_search(spec: ProfileSpec) -> dict[str, Any]:
     return {**spec.tuning.model_dump(mode="json"), **runs}
 
 
-def read_tuning() -> dict[str, Any]:
-    """What the searches of all profiles found, as ``data/tuning.json`` keeps it.
+def searched() -> dict[str, Any]:
+    """The searches of ``data/tuning.json`` by profile: what was tried, and what was chosen.
 
     Raises:
         FedbenchError: the file is not what a search wrote.
@@ -218,7 +218,7 @@ def read_tuning() -> dict[str, Any]:
         raise FedbenchError(
             f"data/{TUNING} was changed by hand or damaged: restore it with git checkout."
         )
-    return content
+    return {name: part for name, part in content.items() if name != "digest"}
 
 
 def tuning_digest(content: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from fedbench.profiles import (
     asked_of_search,
     cells,
     read_spec,
-    read_tuning,
+    searched,
     tuning_digest,
 )
 from fedbench.provenance import fingerprint
@@ -48,7 +48,7 @@ def tune(profile: str) -> None:
     search = spec.tuning
     if search is None:
         raise FedbenchError(f"The profile {profile} has nothing to tune: its values are fixed.")
-    read_tuning()  # a damaged file is told before the search, not after it
+    searched()  # a damaged file is told before the search, not after it
     grids = dict(cells(spec))
     scores: dict[Cell, Scores] = {cell: {} for cell in grids}
     first: Axes = (search.learning_rates, search.passes)
@@ -57,7 +57,7 @@ def tune(profile: str) -> None:
         _fill(spec, search, grids, axes, scores)
         axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}
     # Read again: a search takes an hour, and another profile's may have ended meanwhile.
-    everything = read_tuning() | {profile: _record(spec, scores)}
+    everything = searched() | {profile: _record(spec, scores)}
     write_json(shipped(TUNING), everything | {"digest": tuning_digest(everything)})
 
 

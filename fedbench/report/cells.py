@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from fedbench.config import SETTINGS, RunConfig
+from fedbench.config import SETTINGS, PartitionConfig, RunConfig
 from fedbench.store import Run
 
 if TYPE_CHECKING:
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 POOLED = "pooled"  #: the partition of a setting that knows no sites
 
 #: which site holds each test item, per (task, partition, seed)
-Holders = Mapping[tuple[str, str, int], Mapping[str, str]]
+Holders = Mapping[tuple[str, PartitionConfig, int], Mapping[str, str]]
 
+_POOLED = ("base", "centralized")
 _METHODS = ("lora", "qlora", "ia3", "full")
 _KINDS = ("iid", "dirichlet", "quantity", "natural")
 
@@ -30,6 +31,7 @@ class Cell:
     config: RunConfig  #: with the lowest seed
     runs: tuple[Run, ...] = ()  #: by seed; fewer than planned if some were not run
     planned: int = 0  #: how many seeds were asked for
+    partition: str = POOLED  #: name of the partition it was trained on, as tables tell it
 
     @cached_property
     def tables(self) -> tuple[pd.DataFrame, ...]:
@@ -39,17 +41,12 @@ class Cell:
     @property
     def pooled(self) -> bool:
         """Whether the setting knows no sites, so that the partition does not matter to it."""
-        return self.config.setting in ("base", "centralized")
+        return self.config.setting in _POOLED
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds that were run."""
         return tuple(run.config.seed for run in self.runs)
-
-    @property
-    def partition(self) -> str:
-        """Label of the partition it was trained on."""
-        return POOLED if self.pooled else self.config.partition.label
 
     @property
     def about(self) -> tuple[str, str, str]:
@@ -76,8 +73,24 @@ def cells(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> list[Cell]:
         asked[_seedless(run.config)][run.id] = run.config
     for config in planned:
         asked[_seedless(config)][config.id] = config
-    made = [_cell(found[key], list(configs.values())) for key, configs in asked.items()]
+    names = partition_names(config for configs in asked.values() for config in configs.values())
+    made = [_cell(found[key], list(configs.values()), names) for key, configs in asked.items()]
     return sorted(made, key=lambda cell: order(cell.config))
+
+
+def partition_names(configs: Iterable[RunConfig]) -> dict[PartitionConfig, str]:
+    """What tables call each partition: its label, and as much more as tells it from the others."""
+    known = {config.partition for config in configs if config.setting not in _POOLED}
+    return {one: _name(one, known - {one}) for one in known}
+
+
+def _name(partition: PartitionConfig, others: Iterable[PartitionConfig]) -> str:
+    alike = [other for other in others if other.label == partition.label]
+    if not alike:
+        return partition.label
+    sites = f"{partition.label}, {partition.sites} sites"
+    same_size = any(other.sites == partition.sites for other in alike)
+    return f"{sites} of at least {partition.minimum}" if same_size else sites
 
 
 def order(config: RunConfig) -> tuple[str | int | float, ...]:
@@ -85,15 +98,16 @@ def order(config: RunConfig) -> tuple[str | int | float, ...]:
     method = _METHODS.index(config.method) if config.method in _METHODS else len(_METHODS)
     place = (method, config.method, _KINDS.index(config.partition.kind))
     alpha, setting = config.partition.alpha or 0.0, SETTINGS.index(config.setting)
-    return (config.task, config.backbone, *place, alpha, setting, config.id)
+    sites = config.partition.sites
+    return (config.task, config.backbone, *place, alpha, setting, sites, config.id)
 
 
-def holders(all_cells: Sequence[Cell]) -> dict[tuple[str, str, int], dict[str, str]]:
+def holders(all_cells: Sequence[Cell]) -> dict[tuple[str, PartitionConfig, int], dict[str, str]]:
     """Who holds each test item, from runs that knew; only sites that trained count."""
-    found: dict[tuple[str, str, int], dict[str, str]] = {}
+    found: dict[tuple[str, PartitionConfig, int], dict[str, str]] = {}
     for cell in all_cells:
         for run, table in zip(cell.runs, cell.tables, strict=True):
-            key = (cell.config.task, cell.partition, run.config.seed)
+            key = (cell.config.task, cell.config.partition, run.config.seed)
             if not cell.pooled and key not in found:
                 found[key] = _held(run, table)
     return found
@@ -115,10 +129,11 @@ def _seedless(config: RunConfig) -> str:
     return config.model_copy(update={"seed": 0}).id
 
 
-def _cell(runs: list[Run], configs: list[RunConfig]) -> Cell:
+def _cell(runs: list[Run], configs: list[RunConfig], names: Mapping[PartitionConfig, str]) -> Cell:
     by_seed = tuple(sorted(runs, key=lambda run: run.config.seed))
     first = min(configs, key=lambda config: config.seed)
-    return Cell(first, by_seed, planned=len(configs))
+    name = POOLED if first.setting in _POOLED else names[first.partition]
+    return Cell(first, by_seed, len(configs), name)
 
 
 def _judged(run: Run) -> pd.DataFrame:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedbench.freshness import moved
-from fedbench.report.cells import order
+from fedbench.report.cells import order, partition_names
+from fedbench.report.searches import at_an_edge
 from fedbench.store import Run
 
 if TYPE_CHECKING:
@@ -88,6 +89,8 @@ def remarks(runs: Sequence[Run]) -> list[str]:
         *_subsets(runs),
         *_cut(runs),
         *_too_small(runs),
+        *_participation(runs),
+        *_edges(runs),
         *(f"{words}." for words in _computes(runs)),
         *_shuffled(runs),
         *_recorded(runs),
@@ -177,13 +180,13 @@ def _said_of_prompts(run: Run) -> str:
 
 def _too_small(runs: Sequence[Run]) -> list[str]:
     """Sites that did not train, per task and partition, each once per seed."""
+    names = partition_names(run.config for run in runs)
     found: dict[tuple[str, str], set[tuple[int, str, int]]] = {}
     for run in runs:
-        about = (str(run.metrics["task_title"]), run.config.partition.label)
-        for site in run.sites:
-            if not site["trained"]:
-                missed = (run.config.seed, str(site["site"]), int(site["n_train"]))
-                found.setdefault(about, set()).add(missed)
+        for site in (site for site in run.sites if not site["trained"]):
+            about = (str(run.metrics["task_title"]), names[run.config.partition])
+            missed = (run.config.seed, str(site["site"]), int(site["n_train"]))
+            found.setdefault(about, set()).add(missed)
     return [_said_of_sites(*about, sorted(missed)) for about, missed in sorted(found.items())]
 
 
@@ -195,6 +198,18 @@ def _said_of_sites(title: str, partition: str, missed: Sequence[tuple[int, str, 
         f"{title}, {partition}: {sites} too small to train: {names}, "
         f"their {unused:,} examples are not used."
     )
+
+
+def _participation(runs: Sequence[Run]) -> list[str]:
+    shares = sorted({run.config.participation for run in runs if run.config.participation < 1})
+    listed = " or ".join(f"{share:g}" for share in shares)
+    said = f"Participation {listed} is rounded to whole sites, at least one in every round."
+    return [said] if shares else []
+
+
+def _edges(runs: Sequence[Run]) -> list[str]:
+    said = at_an_edge(runs)
+    return [f"{said[0].upper()}{said[1:]}."] if said else []
 
 
 def _computes(runs: Sequence[Run]) -> list[str]:

@@ -144,8 +144,13 @@ def _knowing_sites(row: Mapping[str, str], profile: str) -> list[Run]:
 def _same_row(frame: pd.DataFrame, row: Mapping[str, str]) -> Mapping[Any, Any]:
     keys = [key for key in _KEYS if row.get(key) and key in frame]
     for found in frame.to_dict("records"):
-        if all(str(found[key]) == row[key] for key in keys):
+        if all(_same(key, str(found[key]), row[key]) for key in keys):
             return found
     raise FedbenchError(
         "The runs of this row no longer give such a row: draw the table again with make figures."
     )
+
+
+def _same(key: str, found: str, asked: str) -> bool:
+    """Whether a key has the same value; a partition drawn alone is told without its sites."""
+    return found == asked or (key == "partition" and asked.startswith(f"{found}, "))

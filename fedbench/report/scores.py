@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fedbench.config import PartitionConfig
 from fedbench.report.cells import Cell, Holders
 from fedbench.report.stats import Array, Estimate, estimate, without_seeds
 
@@ -27,7 +28,8 @@ def mean_of(cell: Cell, column: str) -> Estimate | None:
     clusters = _names(tables, "cluster")
     counts = np.stack([_sums(table, column, clusters) for table in tables], axis=1)
     single = len(tables) == 1 and bool((counts[..., 1] <= 1).all())
-    return _settled(cell, replace(estimate(counts, _ratio, cell.seeds, clusters), single=single))
+    score = estimate(counts, _ratio, cell.seeds, clusters)
+    return _settled(cell, replace(score, single=single, items=_distinct_items(tables)))
 
 
 def macro_f1(cell: Cell) -> Estimate | None:
@@ -38,10 +40,13 @@ def macro_f1(cell: Cell) -> Estimate | None:
     classes = 1 + max(int(table[["gold", "prediction"]].max().max()) for table in cell.tables)
     adapters = _names(cell.tables, "adapter")
     made = [_confusion(table, clusters, adapters, classes) for table in cell.tables]
-    return _settled(cell, estimate(np.stack(made, axis=1), _mean_f1, cell.seeds, clusters))
+    score = estimate(np.stack(made, axis=1), _mean_f1, cell.seeds, clusters)
+    return _settled(cell, replace(score, items=_distinct_items(cell.tables)))
 
 
-def own_site(cell: Cell, partition: str, where: Holders, worst: bool = False) -> Estimate | None:
+def own_site(
+    cell: Cell, partition: PartitionConfig, where: Holders, worst: bool = False
+) -> Estimate | None:
     """Accuracy on each site's own test items: mean over sites, or that of the worst site.
 
     Where sites trained alone, each is scored with its own adapter. Settings that know no sites
@@ -53,8 +58,11 @@ def own_site(cell: Cell, partition: str, where: Holders, worst: bool = False) ->
         return None
     clusters, sites = _names(tables, "cluster"), _names(tables, "holder")
     counts = np.stack([_by_site(table, clusters, sites) for table in tables], axis=1)
-    statistic, thinnest = (_worst_site, _thinnest(counts)) if worst else (_mean_site, None)
-    return _settled(cell, estimate(counts, statistic, seeds, clusters, thinnest))
+    if worst:
+        score = estimate(counts, _worst_site, seeds, clusters, _thinnest(counts))
+        return _settled(cell, replace(score, items=_items_of_worst(counts)))
+    score = estimate(counts, _mean_site, seeds, clusters)
+    return _settled(cell, replace(score, items=_distinct_items(tables)))
 
 
 #: metrics that need nothing but the cell's own items
@@ -70,8 +78,9 @@ def _settled(cell: Cell, score: Estimate) -> Estimate:
     return without_seeds(score) if cell.config.setting == "base" else score
 
 
-def _dealt_seeds(cell: Cell, partition: str, where: Holders) -> list[int]:
-    dealt = sorted(s for task, label, s in where if (task, label) == (cell.config.task, partition))
+def _dealt_seeds(cell: Cell, partition: PartitionConfig, where: Holders) -> list[int]:
+    about = (cell.config.task, partition)
+    dealt = sorted(seed for *dealt_as, seed in where if tuple(dealt_as) == about)
     if cell.config.setting == "base" and cell.runs:
         return dealt
     return [seed for seed in cell.seeds if seed in dealt]
@@ -130,6 +139,18 @@ def _confusion(
     answered = predicted >= 0
     given = tuple(axis[answered] for axis in (*place, predicted))
     return np.stack([hits, _tally(shape, given, 1), _tally(shape, (*place, gold), 1)], -1)
+
+
+def _distinct_items(tables: Sequence[pd.DataFrame]) -> float:
+    """Items of a run, mean over runs; those that several adapters answer count once."""
+    return float(np.mean([table["item"].nunique() for table in tables]))
+
+
+def _items_of_worst(counts: Array) -> float:
+    """Items of each seed's worst site, mean over seeds; ``counts`` as in :func:`_thinnest`."""
+    total = counts.sum(axis=0)
+    worst = np.nanargmin(_ratio(total), axis=-1)
+    return float(np.mean([sites[at, 1] for sites, at in zip(total, worst, strict=True)]))
 
 
 def _thinnest(counts: Array) -> int:

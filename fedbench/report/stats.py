@@ -48,6 +48,7 @@ class Estimate:
     independent: int  #: how many clusters really bear on the value
     bounded: bool = True  #: a share between 0 and 1, as opposed to a difference
     single: bool = False  #: one run whose clusters are items: a plain proportion
+    items: float = float("nan")  #: test items behind the value, mean over seeds
 
     @property
     def mean(self) -> float:
@@ -110,6 +111,7 @@ def without_seeds(score: Estimate) -> Estimate:
         independent=score.independent,
         bounded=score.bounded,
         single=score.single,
+        items=score.items,
     )
 
 
@@ -120,8 +122,15 @@ def minus(left: Estimate, right: Estimate) -> Estimate | None:
         return None
     clusters = tuple(sorted({*left.clusters, *right.clusters}))
     (a, a_out), (b, b_out) = (_aligned(side, seeds, clusters) for side in (left, right))
-    independent = min(left.independent, right.independent)
-    return Estimate(seeds, clusters, a - b, a_out - b_out, independent, bounded=False)
+    return Estimate(
+        seeds,
+        clusters,
+        a - b,
+        a_out - b_out,
+        independent=min(left.independent, right.independent),
+        bounded=False,
+        items=min(left.items, right.items),
+    )
 
 
 def _common_seeds(left: Estimate, right: Estimate) -> tuple[int, ...] | None:

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedbench.config import SETTINGS, TRAINED, RunConfig
+from fedbench.config import SETTINGS, TRAINED, PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
@@ -34,7 +34,7 @@ MAIN_COLUMNS = (
     "per_seed",
     *("n_train", "n_test", "split", "scoring", "compute", "labels", "passes", "steps", "flops"),
     *("chance", "majority", "blind", "p_chance", "p_majority", "p_blind"),
-    *("smallest_difference", "verdict", "synthetic", "note", "runs"),
+    *("smallest_difference", "not_above", "verdict", "synthetic", "note", "runs"),
 )
 
 CONTRAST_COLUMNS = (
@@ -42,6 +42,9 @@ CONTRAST_COLUMNS = (
     *("mean", "ci_low", "ci_high", "ci_kind", "n_seeds", "n_test", "smallest_difference"),
     *("mcnemar", "verdict", "synthetic", "runs"),
 )
+
+#: what predictors without skill score on a site's own items is not asked
+_UNKNOWN = dict.fromkeys(REFERENCES, float("nan"))
 
 #: pairs of settings, and of methods within every trained setting
 SETTING_CONTRASTS = (("federated", "local"), ("federated", "centralized"), ("centralized", "base"))
@@ -53,10 +56,12 @@ _ALIKE = ("task", "setting", "partition", "rule", "labels", "train_limit", "test
 def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.DataFrame:
     """Every score of every cell, with interval, n, and whether it differs from guessing.
 
-    Values are fractions. ``p_*`` belong to accuracy on the common test set: one-sided, paired,
-    clustered over items, Holm-adjusted over the whole table. ``smallest_difference`` is the
-    distance from a fixed reference that would have been seen with a power of 80 %. A cell that is
-    ``planned`` but has no run is there, and says so.
+    Values are fractions. ``n_test`` counts the items behind a value, mean over seeds; for the worst
+    site those of that site alone. ``p_*`` belong to accuracy on the common test set: one-sided,
+    paired, clustered over items, Holm-adjusted over the whole table. ``not_above`` names the
+    predictors without skill that it is not shown to beat, by p-value and interval alike.
+    ``smallest_difference`` is the distance from a fixed reference that would have been seen with a
+    power of 80 %. A cell that is ``planned`` but has no run is there, and says so.
     """
     import pandas as pd
 
@@ -67,32 +72,35 @@ def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.D
     tests = [f"p_{reference}" for reference in REFERENCES]
     adjusted = stats.holm(frame[tests].to_numpy(dtype=float).ravel().tolist())
     frame[tests] = pd.DataFrame([adjusted[i : i + 3] for i in range(0, len(adjusted), 3)])
+    tested = [row | p for row, p in zip(rows, frame[tests].to_dict("records"), strict=True)]
+    frame["not_above"] = [", ".join(_not_shown_above(row)) for row in tested]
     frame["verdict"] = [_verdict(row) for row in frame.to_dict("records")]
     return frame
 
 
-def _partitions(cell: Cell, found: Iterable[Cell]) -> list[str]:
-    """Partitions of the cell's task: its own, or all where the setting knows no sites."""
-    if not cell.pooled:
-        return [cell.partition]
+def _partitions(cell: Cell, found: Iterable[Cell]) -> dict[PartitionConfig, str]:
+    """Partitions of the cell's task by name: its own, or all where the setting knows no sites."""
     same = [other for other in found if other.config.task == cell.config.task and not other.pooled]
-    return list(dict.fromkeys(other.partition for other in same))
+    dealt = same if cell.pooled else [cell]
+    return {other.config.partition: other.partition for other in dealt}
 
 
-def _cell_rows(cell: Cell, where: Holders, partitions: Sequence[str]) -> list[dict[str, Any]]:
+def _cell_rows(
+    cell: Cell, where: Holders, partitions: Mapping[PartitionConfig, str]
+) -> list[dict[str, Any]]:
     if not cell.runs:
         return [_absent_row(cell)]
     facts = _facts(cell)
     rows = []
     for metric, score in METRICS.items():
         if (estimate := score(cell)) is not None:
-            tests = _p_values(cell) if metric == ACCURACY else {}
+            tests = _against_references(cell) if metric == ACCURACY else {}
             rows.append(facts | _row(cell, metric, estimate) | tests)
-    for partition in partitions:
+    for partition, name in partitions.items():
         for metric in (OWN, WORST):
             own = own_site(cell, partition, where, worst=metric == WORST)
             if own is not None:
-                rows.append(facts | _row(cell, metric, own) | {"partition": partition})
+                rows.append(facts | _UNKNOWN | _row(cell, metric, own) | {"partition": name})
     return rows
 
 
@@ -105,6 +113,7 @@ def _row(cell: Cell, metric: str, score: stats.Estimate) -> dict[str, Any]:
         "ci_high": min(1.0, found.high),
         "ci_kind": found.kind,
         "n_seeds": len(cell.runs),
+        "n_test": score.items,
         "per_seed": " ".join(f"{value:.6g}" for value in score.per_seed),
         "smallest_difference": stats.smallest_difference(found),
     }
@@ -135,7 +144,7 @@ def _asked(cell: Cell) -> dict[str, Any]:
 def _facts(cell: Cell) -> dict[str, Any]:
     """What a cell's runs say about themselves."""
     metrics = cell.runs[0].metrics
-    copied = {name: metrics[name] for name in ("task_title", "n_test", "split")}
+    copied = {name: metrics[name] for name in ("task_title", "split")}
     references = {name: _mean([table[name].mean() for table in cell.tables]) for name in REFERENCES}
     return {
         **_asked(cell),
@@ -168,15 +177,34 @@ def _mean(values: Sequence[float]) -> float:
     return float(sum(values) / len(values))
 
 
-def _p_values(cell: Cell) -> dict[str, float]:
-    """One-sided p-values, not yet adjusted, of accuracy above each predictor without skill."""
+def _against_references(cell: Cell) -> dict[str, float]:
+    """Of accuracy above each predictor without skill: ``p_`` over items, one-sided, not adjusted.
+
+    ``low_`` is the lower end of the difference's interval.
+    """
     own = mean_of(cell, "correct")
     found = {}
     for reference in REFERENCES:
         other = mean_of(cell, reference)
-        difference = stats.minus(own, other) if own and other else None
-        found[f"p_{reference}"] = float("nan") if difference is None else stats.p_above(difference)
+        if difference := stats.minus(own, other) if own and other else None:
+            found[f"p_{reference}"] = stats.p_above(difference)
+            found[f"low_{reference}"] = stats.interval(difference).low
     return found
+
+
+def _not_shown_above(row: Mapping[Any, Any]) -> list[str]:
+    """The predictors without skill that accuracy is not shown to beat.
+
+    The p-value is conditional on the trained models. Where there are several, one for each seed,
+    the interval, which counts seeds too, must lie above zero as well.
+    """
+    if not row["n_seeds"] or row["metric"] != ACCURACY:
+        return []
+    return [
+        name
+        for name in REFERENCES
+        if not row[f"p_{name}"] < SIGNIFICANT or (row["n_seeds"] > 1 and row[f"low_{name}"] <= 0)
+    ]
 
 
 def _verdict(row: Mapping[Any, Any]) -> str:
@@ -190,7 +218,7 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 
 def not_above(row: Mapping[Any, Any]) -> list[str]:
     """The predictors without skill that a row of :func:`main_results` is not shown to beat."""
-    return [name for name in REFERENCES if not row[f"p_{name}"] < SIGNIFICANT]
+    return [name for name in REFERENCES if name in row["not_above"].split(", ")]
 
 
 def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
@@ -218,7 +246,8 @@ def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
 def _settings_compare(left: Cell, right: Cell) -> bool:
     pair = left.config.setting, right.config.setting
     same = left.about == right.about and left.config.labels == right.config.labels
-    either = left.pooled or right.pooled or left.partition == right.partition
+    alike = left.config.partition == right.config.partition
+    either = left.pooled or right.pooled or alike
     return pair in SETTING_CONTRASTS and same and either
 
 
@@ -241,7 +270,8 @@ def _alike(left: Cell, right: Cell) -> bool:
 def _contrast_rows(left: Cell, right: Cell, differs: str, where: Holders) -> list[dict[str, Any]]:
     pairs = {ACCURACY: (mean_of(left, "correct"), mean_of(right, "correct"))}
     if right.config.setting == "local" != left.config.setting:
-        pairs[OWN] = own_site(left, left.partition, where), own_site(right, left.partition, where)
+        dealt = left.config.partition
+        pairs[OWN] = own_site(left, dealt, where), own_site(right, dealt, where)
     rows = []
     for metric, (a, b) in pairs.items():
         difference = stats.minus(a, b) if a and b else None
@@ -268,7 +298,7 @@ def _contrast_row(
         "ci_high": found.high,
         "ci_kind": found.kind,
         "n_seeds": max(1, len(difference.seeds)),
-        "n_test": facts["n_test"],
+        "n_test": difference.items,
         "smallest_difference": stats.smallest_difference(found),
         "mcnemar": _within_seeds(left, right) if metric == ACCURACY else "",
         "verdict": _direction(found, better, other),
@@ -278,7 +308,10 @@ def _contrast_row(
 
 
 def _within_seeds(left: Cell, right: Cell) -> str:
-    """McNemar's p-value within each seed that both have, where each has one model to ask."""
+    """McNemar's p-value within each seed that both have, where each has one model to ask.
+
+    The test knows no clusters, so there is none where items share a sentence or a fact.
+    """
     found = []
     for seed, table in zip(left.seeds, left.tables, strict=True):
         alone = right.config.setting == "base"
@@ -286,7 +319,7 @@ def _within_seeds(left: Cell, right: Cell) -> str:
             continue
         other = right.tables[0 if alone else right.seeds.index(seed)]
         both = table.merge(other, on="item", suffixes=("", "_other"))
-        if len(both) == len(table) == len(other):
+        if len(both) == len(table) == len(other) and both["cluster"].is_unique:
             p = stats.mcnemar(
                 *((both[name] == 1).tolist() for name in ("correct", "correct_other"))
             )
@@ -303,9 +336,9 @@ def _direction(found: stats.Interval, left: str, right: str) -> str:
 def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
     """The table that people read: a row per task, backbone, method and partition.
 
-    Each setting is ``mean [low, high]`` in %, marked where it is not shown to beat chance (†), the
-    training majority (‡) or a scorer that never saw the question (§); the last column says what
-    may be concluded.
+    Each setting is ``mean [low, high]`` in %, accuracy marked where it is not shown to beat chance
+    (†), the training majority (‡) or a scorer that never saw the question (§); its last column says
+    what may be concluded. Nothing of the kind is known of other metrics: they lack these columns.
 
     Raises:
         FedbenchError: the frame has two results for one place, such as those of two rules.
@@ -319,7 +352,9 @@ def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
         partitions = [name for name in group["partition"].unique() if name != POOLED]
         for partition in partitions or [POOLED]:
             rows.append(_wide_row(group[group["partition"].isin([partition, POOLED])], partition))
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    known = [] if metric == ACCURACY else ["chance", "majority", "verdict"]
+    return table.drop(columns=known, errors="ignore")
 
 
 def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
@@ -340,7 +375,7 @@ def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
         **{setting: _wide_cell(by_setting.get(setting)) for setting in SETTINGS},
         "chance": _percent(first["chance"]),
         "majority": _percent(first["majority"]),
-        "n_test": first["n_test"],
+        "n_test": _sizes(list(by_setting.values())),
         "verdict": conclusion(list(by_setting.values())),
     }
 
@@ -348,11 +383,19 @@ def _wide_row(group: pd.DataFrame, partition: str) -> dict[str, Any]:
 def _wide_cell(row: Mapping[Any, Any] | None) -> str:
     if row is None or not row["n_seeds"]:
         return NOT_RUN
-    marks = "".join(MARKS[name] for name in not_above(row)) if row["metric"] == ACCURACY else ""
+    marks = "".join(MARKS[name] for name in not_above(row))
     low, high = 100 * row["ci_low"], 100 * row["ci_high"]
     seeds, asked = row["n_seeds"], row["n_seeds_planned"]
     part = f" ({seeds} of {asked} seeds)" if seeds < asked else ""
     return f"{100 * row['mean']:.1f} [{low:.1f}, {high:.1f}]{marks}{part}"
+
+
+def _sizes(rows: Sequence[Mapping[Any, Any]]) -> int | str:
+    """Items behind the values of a row, from least to greatest where settings differ."""
+    sizes = sorted({round(row["n_test"]) for row in rows if row["n_seeds"]})
+    if not sizes:
+        return ""
+    return sizes[0] if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
 
 
 def _percent(value: float) -> str:
@@ -364,12 +407,13 @@ def conclusion(rows: Sequence[Mapping[Any, Any]]) -> str:
     ordered = sorted(rows, key=lambda row: SETTINGS.index(row["setting"]))
     run = [row for row in ordered if row["n_seeds"] and row["metric"] == ACCURACY]
     if not run:
-        return NOT_RUN if rows and rows[0]["metric"] == ACCURACY else ""
+        return NOT_RUN
     if all("chance" in not_above(row) for row in run):
-        return "no setting differs from guessing: nothing can be concluded"
+        return "none is shown to beat guessing: nothing can be concluded"
     skilled = [row["setting"] for row in run if not not_above(row)]
     if not skilled:
-        return "no setting beats all predictors without skill: nothing about the questions is shown"
+        none = "none is shown to beat all predictors without skill"
+        return f"{none}: nothing about the questions is shown"
     rest = [
         f"{row['setting']} not above {', '.join(below)}" for row in run if (below := not_above(row))
     ]

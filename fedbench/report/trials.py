@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from fedbench.config import RunConfig
+from fedbench.config import PartitionConfig, RunConfig
 from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
 from fedbench.report.cells import Cell, Holders, holders
 from fedbench.report.claim_file import Claim, Claims, Part
 from fedbench.report.scores import ACCURACY, mean_of, own_site
+from fedbench.report.searches import at_an_edge
 from fedbench.report.stats import Estimate, Interval
 from fedbench.store import Run
 from fedbench.tasks.specfile import read_spec
@@ -20,7 +21,7 @@ _ALIKE = ("task", "backbone", "labels", "train_limit", "test_limit", "max_tokens
 _SETTINGS_ALIKE = (*_ALIKE, "method", "compute")
 _METHODS_ALIKE = (*_ALIKE, "setting", "partition", "rule", "codec", "participation")
 
-_Score = Callable[[Cell, str, str], Estimate | None]
+_Score = Callable[[Cell, str, PartitionConfig], Estimate | None]
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Trial:
     runs: tuple[Run, ...] = ()
     difference: Estimate | None = None
     gain: Interval | None = None
+    edge: str = ""  #: which learning rates ended at the edge of their search
 
 
 def trials(stated: Claims, all_cells: Iterable[Cell]) -> list[Trial]:
@@ -81,13 +83,14 @@ def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _
     )
     if lacking or part.test == "saving":
         return bare
-    left, right, *base = (score(each, part.metric, cell.partition) for each in used)
+    dealt = cell.config.partition
+    left, right, *base = (score(each, part.metric, dealt) for each in used)
     difference = _difference(left, right)
     gained = _difference(right, base[0]) if needs_gain else None
     if difference is None or (needs_gain and gained is None):
         return replace(bare, lacking="its runs have no item or no seed in common")
     gain = stats.interval(gained) if gained else None
-    return replace(bare, difference=difference, gain=gain)
+    return replace(bare, difference=difference, gain=gain, edge=at_an_edge(bare.runs))
 
 
 def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:
@@ -133,11 +136,11 @@ def _synthetic(cell: Cell) -> bool:
 
 def _scorer(where: Holders) -> _Score:
     """Scores a cell on the common items, or on the sites' own as dealt in a partition; once."""
-    known: dict[tuple[int, str], Estimate | None] = {}
+    known: dict[tuple[int, PartitionConfig | None], Estimate | None] = {}
 
-    def score(cell: Cell, metric: str, partition: str) -> Estimate | None:
+    def score(cell: Cell, metric: str, partition: PartitionConfig) -> Estimate | None:
         common = metric == ACCURACY
-        key = id(cell), "" if common else partition
+        key = id(cell), None if common else partition
         if key not in known:
             known[key] = mean_of(cell, "correct") if common else own_site(cell, partition, where)
         return known[key]

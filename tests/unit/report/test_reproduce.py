@@ -9,6 +9,7 @@ import pytest
 
 from fedbench import grid, report
 from fedbench.cli import main
+from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import reproduce as reproducing
 from fedbench.report.reproduce import Reproduced, reproduce
@@ -116,6 +117,18 @@ def test_another_result_is_shown_beside_the_old_one(folder, again, save, capsys)
 def test_a_row_that_is_not_there_is_one_sentence(folder, again, table, number, clause):
     with pytest.raises(FedbenchError, match=clause):
         reproduce("cpu", table, number, folder, do=again)
+
+
+def test_a_row_whose_partition_names_its_sites_is_found_among_its_own_runs(
+    save, config, tmp_path, monkeypatch
+):
+    sizes = [PartitionConfig(kind="iid", sites=sites) for sites in (2, 4)]
+    runs = {run.id: run for run in (save(config("federated", partition=one)) for one in sizes)}
+    (tmp_path / "main_results.csv").write_bytes(numbers(report.main_results(runs.values())))
+    monkeypatch.setattr(grid, "planned", lambda profile: [run.config for run in runs.values()])
+    number, _ = row_of(tmp_path, "main_results", partition="iid, 4 sites")
+
+    assert reproduce("own", "main_results", number, tmp_path, do=lambda c: runs[c.id]).within
 
 
 def test_a_table_drawn_from_another_grid_is_one_sentence(folder, again, monkeypatch):

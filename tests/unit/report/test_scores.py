@@ -3,9 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fedbench.config import PartitionConfig
 from fedbench.metrics import macro_f1
 from fedbench.report import scores
 from fedbench.report.cells import POOLED, cells, holders
+
+IID = PartitionConfig(kind="iid", sites=4)
 
 
 def cell_of(found, setting, partition=None):
@@ -75,8 +78,8 @@ def test_a_local_model_answers_its_own_items_with_its_own_adapter(save, config):
     own = items[items["adapter"] == items["site"]]
     expected = (own["gold"] == own["prediction"]).groupby(own["site"]).mean()
 
-    assert scores.own_site(found[0], "iid", holders(found)).mean == pytest.approx(expected.mean())
-    worst = scores.own_site(found[0], "iid", holders(found), worst=True)
+    assert scores.own_site(found[0], IID, holders(found)).mean == pytest.approx(expected.mean())
+    worst = scores.own_site(found[0], IID, holders(found), worst=True)
     assert worst.mean == pytest.approx(expected.min())
 
 
@@ -86,7 +89,7 @@ def test_pooled_settings_are_scored_with_the_items_dealt_as_for_the_sites(save, 
     dealt = federated.items.set_index("item")["site"]
     items = central.items.assign(site=lambda frame: frame["item"].map(dealt))
     right = (items["gold"] == items["prediction"]).groupby(items["site"]).mean()
-    score = scores.own_site(cell_of(found, "centralized"), "iid", holders(found))
+    score = scores.own_site(cell_of(found, "centralized"), IID, holders(found))
 
     assert score.mean == pytest.approx(right.mean())
 
@@ -94,7 +97,7 @@ def test_pooled_settings_are_scored_with_the_items_dealt_as_for_the_sites(save, 
 def test_a_site_too_small_to_train_is_not_judged(save, config, too_small):
     run = too_small(save(config("federated")), "site-00")
 
-    assert set(holders(cells([run]))["fpb", "iid", 0].values()) == {
+    assert set(holders(cells([run]))["fpb", IID, 0].values()) == {
         "site-01",
         "site-02",
         "site-03",
@@ -103,6 +106,25 @@ def test_a_site_too_small_to_train_is_not_judged(save, config, too_small):
 
 def test_the_worst_site_has_the_freedom_of_the_smallest_site(save, config):
     found = cells([save(config("federated"))])
-    mean, worst = (scores.own_site(found[0], "iid", holders(found), w) for w in (False, True))
+    mean, worst = (scores.own_site(found[0], IID, holders(found), w) for w in (False, True))
 
     assert worst.independent < mean.independent
+
+
+def test_partitions_of_one_kind_and_several_sizes_keep_their_own_holders_and_names(save, config):
+    sizes = [PartitionConfig(kind="iid", sites=sites) for sites in (2, 4)]
+    found = cells([save(config("federated", partition=one)) for one in sizes])
+    where = holders(found)
+
+    assert [cell.partition for cell in found] == ["iid, 2 sites", "iid, 4 sites"]
+    assert where["fpb", sizes[0], 0] != where["fpb", sizes[1], 0]
+
+
+def test_partitions_are_named_by_as_much_as_tells_them_apart(config):
+    made = [PartitionConfig(kind="iid", sites=4, minimum=least) for least in (4, 9)]
+    made.append(PartitionConfig(kind="dirichlet", alpha=0.3, sites=4))
+    planned = [*(config("local", partition=one) for one in made), config("centralized")]
+
+    assert {cell.partition for cell in cells([], planned)} == {
+        *("pooled", "iid, 4 sites of at least 4", "iid, 4 sites of at least 9", "dirichlet-0.3"),
+    }

@@ -5,7 +5,7 @@ from fedbench import report
 
 def test_sentences_follow_the_numbers(save, config):
     low = [save(config("federated", s), skill=0.3) for s in (0, 1)]
-    high = [save(config("federated", s, batch_size=8), skill=0.95) for s in (0, 1)]
+    high = [save(config("federated", s, batch_size=8), skill=0.95) for s in (0, 1, 2)]
 
     assert "nothing can be concluded" in report.say_main(report.main_results(low))
     assert "above guessing: federated" in report.say_main(report.main_results(high))

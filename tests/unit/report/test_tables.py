@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from fedbench import store
 from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
-from fedbench.report import contrasts, main_results, wide
+from fedbench.report import contrasts, main_results, stats, wide
 from fedbench.report.tables import MAIN_COLUMNS
 
 OWED = (
@@ -65,6 +66,41 @@ def test_only_accuracy_is_tested(runs):
     assert pick(frame, metric="accuracy")["p_chance"].notna().all()
 
 
+def test_n_test_counts_the_items_behind_a_value_and_no_others(save, config):
+    run = save(config("federated"))
+    frame = main_results([run]).set_index("metric")
+    items = run.items
+    right = (items["prediction"] == items["gold"]).groupby(items["site"]).mean()
+    held = items.groupby("site").size()
+
+    assert frame.loc["accuracy", "n_test"] == frame.loc["accuracy_own", "n_test"] == len(items)
+    assert frame.loc["accuracy_worst", "n_test"] == held[right.idxmin()]
+    assert frame.loc["invalid_rate", "n_test"] == 20
+
+
+def test_items_that_many_adapters_answer_count_once(save, config):
+    runs = [save(config(setting)) for setting in ("local", "federated")]
+
+    assert set(main_results(runs).query("metric == 'accuracy'")["n_test"]) == {120}
+    assert set(contrasts(runs)["n_test"]) == {120}
+
+
+def test_items_of_a_site_too_small_to_train_are_behind_no_own_score(save, config, too_small):
+    run = too_small(save(config("federated")), "site-00")
+    kept = int((run.items["site"] != "site-00").sum())
+
+    assert pick(main_results([run]), metric="accuracy_own")["n_test"].item() == kept
+
+
+def test_guessing_on_the_common_items_is_not_told_of_the_sites_own(runs):
+    frame = main_results(runs)
+    own = frame[frame["metric"].isin(["accuracy_own", "accuracy_worst"])]
+
+    assert own[["chance", "majority", "blind", "p_chance"]].isna().all(axis=None)
+    assert {"chance", "majority", "verdict"}.isdisjoint(wide(frame, "accuracy_worst").columns)
+    assert wide(frame, "accuracy_own")["n_test"].tolist() == [120] * 4
+
+
 def test_a_planned_cell_without_run_says_not_run(save, config):
     planned = [config("base"), config("federated"), config("local")]
     frame = main_results([save(config("base")), save(config("federated"))], planned)
@@ -84,16 +120,33 @@ def test_where_nothing_beats_guessing_the_row_says_that_nothing_can_be_concluded
     configs = [config("base"), *(config(s, n) for s in ("federated", "local") for n in (0, 1))]
     table = wide(main_results([save(made, skill=0.30) for made in configs]))
 
-    assert table["verdict"].item() == ("no setting differs from guessing: nothing can be concluded")
+    assert table["verdict"].item() == ("none is shown to beat guessing: nothing can be concluded")
     assert "†‡§" in table["federated"].item()
 
 
 def test_what_only_beats_chance_shows_nothing_about_the_questions(save, config):
     run = save(config("federated"), skill=0.75)
     frame = main_results([run])
-    frame["p_majority"] = 1.0
+    frame["not_above"] = "majority"
 
-    assert wide(frame)["verdict"].item().startswith("no setting beats all predictors")
+    assert wide(frame)["verdict"].item().startswith("none is shown to beat all predictors")
+
+
+def test_one_lucky_seed_of_three_is_not_above_guessing_whatever_the_items_say(save, config):
+    runs = [save(config("federated", seed), skill) for seed, skill in enumerate((0.34, 0.34, 0.99))]
+    frame = main_results(runs)
+    row = pick(frame, metric="accuracy").iloc[0]
+
+    assert row["p_chance"] < 1e-3
+    assert row["not_above"] == "chance, majority, blind"
+    assert row["verdict"] == "not above chance, majority, blind"
+    assert "†‡§" in wide(frame)["federated"].item()
+
+
+def test_an_untuned_backbone_has_one_run_and_is_judged_by_its_items(save, config):
+    frame = pick(main_results([save(config("base"), skill=0.9)]), metric="accuracy")
+
+    assert (frame["n_seeds"].item(), frame["not_above"].item()) == (1, "")
 
 
 def test_a_synthetic_task_says_so_in_the_table(runs):
@@ -194,3 +247,50 @@ def test_shuffled_labels_are_not_shown_beside_true_ones(save, config):
     runs = [save(config("federated")), save(config("federated", labels="shuffled"))]
 
     assert len(wide(main_results(runs))) == 1
+
+
+@pytest.fixture
+def independent(save, config):
+    """A run whose items share nothing, each its own cluster."""
+
+    def make(setting, seed=0):
+        run = save(config(setting, seed))
+        items = run.items.assign(cluster=run.items["item"])
+        items.to_parquet(run.source / store.ITEMS, index=False)
+        return run
+
+    return make
+
+
+def test_mcnemar_s_p_value_stands_within_each_seed_whose_items_share_nothing(independent):
+    pairs = [(independent("federated", s), independent("centralized", s)) for s in (0, 1)]
+    row = contrasts([run for pair in pairs for run in pair]).iloc[0]
+    expected = [
+        stats.mcnemar(*((run.items["prediction"] == run.items["gold"]).tolist() for run in pair))
+        for pair in pairs
+    ]
+
+    assert [float(p) for p in row["mcnemar"].split()] == pytest.approx(expected, rel=1e-2)
+
+
+def test_mcnemar_s_p_value_is_left_out_where_items_share_a_fact(save, config):
+    runs = [
+        save(config(setting, seed)) for setting in ("federated", "centralized") for seed in (0, 1)
+    ]
+
+    assert contrasts(runs)["mcnemar"].tolist() == [""]
+
+
+def test_partitions_of_several_sizes_are_scored_and_compared_each_with_its_own(save, config):
+    sizes = [PartitionConfig(kind="iid", sites=sites) for sites in (2, 4)]
+    settings = ("local", "federated")
+    groups = [[save(config(name, partition=size)) for name in settings] for size in sizes]
+    together = [run for group in groups for run in group]
+    alone = [
+        row for group in groups for row in pick(main_results(group), metric="accuracy_own")["mean"]
+    ]
+    own = pick(main_results(together), metric="accuracy_own").sort_values("sites")
+
+    assert own["mean"].tolist() == alone
+    assert set(own["partition"]) == {"iid, 2 sites", "iid, 4 sites"}
+    assert len(contrasts(together)) == sum(len(contrasts(group)) for group in groups)

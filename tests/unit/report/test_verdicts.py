@@ -105,19 +105,31 @@ def test_close_to_centralized_holds_within_three_points_of_a_large_gain(three):
     assert (found.n_seeds, len(found.runs)) == (3, 7)
 
 
-def test_a_fifth_of_a_small_gain_is_the_margin(three):
+def test_a_fifth_of_what_was_gained_at_least_is_the_margin_of_a_small_gain(three):
     found = verdict_of(only(C1), three(base=400, centralized=500, federated=470))
     half = 1.9623 * math.sqrt(0.03 * 0.97 / 999)
+    gained = 0.10 - 1.9623 * math.sqrt(0.10 * 0.90 / 999)
 
-    assert found.margin == pytest.approx(0.02)
+    assert found.margin == pytest.approx(0.2 * gained, abs=1e-5)
     assert (found.low, found.high) == pytest.approx((-0.03 - half, -0.03 + half), abs=1e-5)
-    assert (found.verdict, found.reason) == (OPEN, "the interval holds -2.0")
+    assert (found.verdict, found.reason) == (
+        OPEN,
+        "the interval lies neither above -1.6 nor below -2.4",
+    )
+
+
+def test_a_loss_within_the_margin_at_the_estimated_gain_alone_does_not_hold_yet(three):
+    """The interval lies above -2.0, a fifth of the gain, and not above a fifth of its bound."""
+    found = verdict_of(only(C1), three(base=400, centralized=500, federated=489))
+
+    assert found.low > -0.02
+    assert found.verdict == OPEN
 
 
 def test_close_to_centralized_does_not_hold_where_more_than_the_margin_is_lost(three):
     found = verdict_of(only(C1), three(base=400, centralized=500, federated=440))
 
-    assert (found.verdict, found.reason) == (FAILS, "the interval lies below -2.0")
+    assert (found.verdict, found.reason) == (FAILS, "the interval lies below -2.4")
 
 
 def test_a_gain_that_may_be_less_than_five_points_leaves_it_undecided(three):
@@ -149,6 +161,7 @@ def test_beating_isolated_sites_is_superiority_on_common_and_on_own_items(
     assert found.verdict == word
     assert found.mean == pytest.approx((federated - local) / TOTAL)
     assert found.metric == next(p.metric for p in C2.parts if p.name == part)
+    assert found.n_test == TOTAL
 
 
 @pytest.mark.parametrize(("federated", "word"), [(500, PASSED), (440, FAILED), (470, UNTESTED)])
@@ -228,15 +241,33 @@ def test_look_alikes_are_no_tests_of_the_claim_that_others_are_adjusted_for(answ
         (-0.019, 0.01, 0.001, 1.0, HOLDS),
         (-0.019, 0.01, 0.03, 1.0, OPEN),
         (-0.020, 0.01, 0.001, 1.0, OPEN),
-        (-0.050, -0.021, 1.0, 0.001, FAILS),
-        (-0.050, -0.021, 1.0, 0.03, OPEN),
+        (-0.050, -0.026, 1.0, 0.001, FAILS),
+        (-0.050, -0.026, 1.0, 0.03, OPEN),
+        (-0.050, -0.021, 1.0, 0.001, OPEN),
+        (-0.024, -0.021, 1.0, 1.0, OPEN),
         (-math.inf, math.inf, 1.0, 1.0, OPEN),
     ],
 )
 def test_the_interval_and_the_adjusted_p_value_must_both_speak(low, high, above, below, word):
     found = Interval((low + high) / 2, low, high, "item clusters", 10)
 
-    assert decide(found, -0.02, above, below)[0] == word
+    assert decide(found, (-0.02, -0.025), above, below)[0] == word
+
+
+@pytest.mark.parametrize(("base", "word"), [(400, OPEN), (440, SMALL)])
+def test_a_verdict_says_that_a_learning_rate_ended_at_the_edge_of_its_search(
+    three, monkeypatch, base, word
+):
+    rate = {"passes": 5.0, "learning_rate": {"centralized": 0.002}, "at_an_edge": ["centralized"]}
+    searches = {"cpu": {"cells": {"fpb fedbench-llama lora": rate}}}
+    monkeypatch.setattr("fedbench.report.searches.searched", lambda: searches)
+    found = verdict_of(only(C1), three(base=base, centralized=500, federated=480))
+
+    assert found.verdict == word
+    assert found.reason.endswith(
+        "; learning rate at the edge of its search: fedbench-llama lora on Financial PhraseBank "
+        "(centralized)"
+    )
 
 
 @pytest.fixture

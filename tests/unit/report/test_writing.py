@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import audit, main_results, wide, write_table
 from fedbench.report.origin import face, remarks
@@ -101,6 +102,60 @@ def test_sites_too_small_to_train_are_named_once_with_what_they_hold(save, confi
     assert said == [
         "Financial PhraseBank, iid: 2 sites too small to train: site-00 (seed 1), site-02 (seed "
         f"1), their {held} examples are not used."
+    ]
+
+
+@pytest.fixture
+def edges(monkeypatch):
+    """A search that ended at an edge for IA3 in all settings, and for LoRA in one."""
+    rates = dict.fromkeys(("local", "federated", "centralized"), 0.09)
+    cell = {"passes": 5.0, "learning_rate": rates}
+    cells = {
+        "fpb fedbench-llama ia3": cell | {"at_an_edge": list(rates)},
+        "fpb fedbench-llama lora": cell | {"at_an_edge": ["centralized"]},
+    }
+    monkeypatch.setattr("fedbench.report.searches.searched", lambda: {"cpu": {"cells": cells}})
+
+
+def test_a_learning_rate_at_the_edge_of_its_search_is_said(save, config, edges):
+    runs = [
+        save(config(setting, method=method, learning_rate=0.09))
+        for method in ("ia3", "lora", "qlora")
+        for setting in ("base", "local", "federated", "centralized")
+    ]
+
+    assert (
+        "Learning rate at the edge of its search: fedbench-llama ia3 on Financial PhraseBank (all "
+        "settings); fedbench-llama lora on Financial PhraseBank (centralized)."
+    ) in remarks(runs)
+
+
+@pytest.mark.parametrize(
+    "other", [{"learning_rate": 0.03}, {"passes": 2}, {"task": "lookalike_medqa"}]
+)
+def test_an_edge_is_not_said_of_runs_that_were_trained_otherwise(save, config, edges, other):
+    run = save(config("local", **{"method": "ia3", "learning_rate": 0.09} | other))
+
+    assert "edge" not in " ".join(remarks([run]))
+
+
+def test_participation_is_said_to_be_rounded_only_where_it_is_partial(save, config):
+    whole, partial = (save(config("federated", participation=share)) for share in (1.0, 0.3))
+    said = "Participation 0.3 is rounded to whole sites, at least one in every round."
+
+    assert said in remarks([whole, partial])
+    assert "Participation" not in " ".join(remarks([whole]))
+
+
+def test_sites_too_small_are_told_apart_by_partition_where_one_label_has_several(
+    save, config, too_small
+):
+    sizes = [PartitionConfig(kind="iid", sites=sites) for sites in (2, 4)]
+    runs = [too_small(save(config("local", partition=one)), "site-00") for one in sizes]
+    said = [text for text in remarks(runs) if "too small" in text]
+
+    assert [text.split(": ")[0] for text in said] == [
+        f"Financial PhraseBank, iid, {sites} sites" for sites in (2, 4)
     ]
 
 
