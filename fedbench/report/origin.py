@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.freshness import moved
 from fedbench.report.cells import order, partition_names
+from fedbench.report.replay import outcome as replayed
 from fedbench.report.searches import at_an_edge
 from fedbench.store import Run
 
@@ -108,6 +109,7 @@ def face(runs: Sequence[Run]) -> str:
         parts += [f"{words} sets limited to {_listed(sizes)} examples"] if sizes else []
     parts += _computes(runs)
     parts += sorted({reason for run in runs if (reason := why_moved(run))})
+    parts += _replayed(runs)
     return "; ".join(parts)
 
 
@@ -228,4 +230,10 @@ def _recorded(runs: Sequence[Run]) -> list[str]:
     said = [f"{len(kept)} runs drawn as recorded at commit {', '.join(commits)}."] if kept else []
     stale = [reason for run in runs if (reason := why_moved(run))]
     counted = [f"{stale.count(reason)} runs: {reason}." for reason in sorted(set(stale))]
-    return said + counted
+    return said + counted + [f"{outcome}." for outcome in _replayed(runs)]
+
+
+def _replayed(runs: Sequence[Run]) -> list[str]:
+    """What came of recorded runs that moved code did again, by profile."""
+    profiles = sorted({run.source.name for run in runs if run.recorded and why_moved(run)})
+    return [outcome for profile in profiles if (outcome := replayed(profile))]

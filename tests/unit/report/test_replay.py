@@ -9,6 +9,7 @@ import pytest
 
 from fedbench import grid, store
 from fedbench.errors import FedbenchError
+from fedbench.report import origin
 from fedbench.report import replay as replaying
 from fedbench.report.replay import difference, outcome, replay, sample
 
@@ -67,3 +68,13 @@ def test_a_profile_without_recorded_runs_says_how_to_keep_them(monkeypatch):
     monkeypatch.setattr(grid, "found", lambda profile: [])
     with pytest.raises(FedbenchError, match="fedbench record keeps them"):
         replay("own")
+
+
+def test_captions_and_figures_say_what_came_of_it_once_the_code_has_moved(kept, monkeypatch):
+    replay("own", do=lambda config: next(run for run in kept if run.id == config.id))
+    said = outcome("own")
+    monkeypatch.setattr(origin, "why_moved", lambda run: "")
+    assert said not in " ".join(origin.remarks(kept))
+    monkeypatch.setattr(origin, "why_moved", lambda run: "the code has moved")
+    assert f"{said}." in origin.remarks(kept)
+    assert said in origin.face(kept)
