@@ -25,11 +25,13 @@ SETTINGS: tuple[Setting, ...] = get_args(Setting)
 TRAINED: tuple[Setting, ...] = ("local", "federated", "centralized")
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """What files and users describe: fixed once read, no field that is not known, no nan."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class PartitionConfig(_Frozen):
+class PartitionConfig(Frozen):
     """Who holds what: how examples are dealt to sites."""
 
     kind: Literal["iid", "dirichlet", "quantity", "natural"] = "iid"
@@ -56,7 +58,7 @@ class PartitionConfig(_Frozen):
         return self.kind if self.alpha is None else f"{self.kind}-{self.alpha:g}"
 
 
-class RunConfig(_Frozen):
+class RunConfig(Frozen):
     """One fully specified experiment.
 
     ``passes`` is how often every example is processed in expectation, in every trained setting

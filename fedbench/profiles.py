@@ -9,10 +9,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from fedbench.config import (
     SETTINGS,
+    Frozen,
     PartitionConfig,
     RunConfig,
     Setting,
@@ -30,11 +31,7 @@ TUNING = "tuning.json"
 _FOLDER = PACKAGE / "profiles"
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GridSpec(_Frozen):
+class GridSpec(Frozen):
     """A block of the grid: every combination of its lists."""
 
     tasks: tuple[str, ...]
@@ -45,7 +42,7 @@ class GridSpec(_Frozen):
     common: Mapping[str, Any] = {}
 
 
-class TuningSpec(_Frozen):
+class TuningSpec(Frozen):
     """The search that every setting and method gets alike."""
 
     seeds: tuple[int, ...]  #: never reported
@@ -55,7 +52,7 @@ class TuningSpec(_Frozen):
     common: Mapping[str, Any] = {}
 
 
-class EnergySpec(_Frozen):
+class EnergySpec(Frozen):
     """The energy suite: one task, every method in the trained settings, fixed tokens, repeated."""
 
     task: str
@@ -67,7 +64,7 @@ class EnergySpec(_Frozen):
     common: Mapping[str, Any] = {}
 
 
-class ProfileSpec(_Frozen):
+class ProfileSpec(Frozen):
     """A profile as its file holds it."""
 
     title: str

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from fedbench.config import SETTINGS, describe
+from fedbench.config import SETTINGS, Frozen, describe
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
 from fedbench.hashing import sha256_json, short
@@ -23,11 +23,7 @@ Resource = Literal["energy", "peak_memory", "adapter_bytes"]
 Evidence = Literal["measured", "counted", "estimated"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Rule(_Frozen):
+class Rule(Frozen):
     """What every non-inferiority is decided by, in fractions."""
 
     least_gain: float = Field(gt=0)  #: that the lower bound of (reference − base) must reach
@@ -39,7 +35,7 @@ class Rule(_Frozen):
         return min(self.points, self.share * gain)
 
 
-class Part(_Frozen):
+class Part(Frozen):
     """One thing that is decided by itself: ``of`` against ``to``, two settings or two methods."""
 
     name: str
@@ -68,7 +64,7 @@ class Part(_Frozen):
         return self
 
 
-class Claim(_Frozen):
+class Claim(Frozen):
     """A claim of the paper, and how to come by its verdict."""
 
     id: str
@@ -81,7 +77,7 @@ class Claim(_Frozen):
     hardware: str
 
 
-class Claims(_Frozen):
+class Claims(Frozen):
     """The whole file."""
 
     rule: Rule

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from fedbench.config import describe
+from fedbench.config import Frozen, describe
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
 from fedbench.paths import shipped
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Published(_Frozen):
+class Published(Frozen):
     """One value as its source gives it; ``value`` is a fraction."""
 
     system: str
@@ -36,7 +32,7 @@ class Published(_Frozen):
     value: float
 
 
-class _File(_Frozen):
+class _File(Frozen):
     values: tuple[Published, ...]
 
 

@@ -62,17 +62,28 @@ def verify(profile: str, folder: Path, *, accept: bool = False) -> bool:
     failed = failures(found)
     said = [when_fixed(runs), *remarks(runs), *energy_remarks(energy)]
     print("\n".join([*lines(stated, told), "", *(f"note: {text}" for text in said), ""]))
-    write_json(folder / "claims.json", _as_json(stated, name, told, failed, said))
+    checks = {check: _outcome(check, failed, runs) for check in _CHECKS}
+    write_json(folder / "claims.json", _as_json(stated, name, told, checks, said))
     print(f"Wrote {folder / 'claims.json'}: {len(runs)} of {len(planned)} runs are there.")
     for check in _CHECKS:
-        print(f"check: {check}: {failed.get(check, 'passed')}")
+        print(f"check: {check}: {checks[check]}")
     now = as_record(stated, told)
     if accept:
+        if lacking := len(planned) - len(runs):
+            raise FedbenchError(
+                f"The verdicts of {name} were not recorded, because {lacking} of its "
+                f"{len(planned)} runs are not there: make figures PROFILE={profile} does them."
+            )
         _accept(name, now, failed, stated)
     recorded = read_recorded().get(name)
     unlike = differences(recorded, now)
     print("\n".join(unlike) or f"The verdicts of {name} are the recorded ones.")
     return not failed and not unlike
+
+
+def _outcome(check: str, failed: Mapping[str, str], runs: Sequence[Run]) -> str:
+    """What is said of a check: nothing can pass on nothing."""
+    return failed.get(check, "passed") if runs else "not checked: there are no runs"
 
 
 def failures(found: Sequence[Cell]) -> dict[str, str]:
@@ -129,12 +140,11 @@ def _as_json(
     stated: Claims,
     profile: str,
     told: Sequence[Summary],
-    failed: Mapping[str, str],
+    checks: Mapping[str, str],
     said: Sequence[str],
 ) -> dict[str, Any]:
     claims = {claim.id: claim.model_dump(exclude={"id", "parts"}) for claim in stated.claims}
     parts = [{**asdict(one), "said": one.said} for one in told]
-    checks = {name: failed.get(name, "passed") for name in _CHECKS}
     rule = {**stated.rule.model_dump(), "digest": digest(stated)}
     found = {"rule": rule, "checks": checks, "notes": said, "claims": claims, "parts": parts}
     return {"profile": profile, **found}
@@ -254,8 +264,11 @@ def block(path: Path) -> tuple[str, str]:
 
 
 def when_fixed(runs: Sequence[Run]) -> str:
-    """Whether the margins were committed before the first of the runs began, as a sentence."""
-    changed = git("log", "-1", "--format=%aI", "-G", "least_gain", "--", f"data/{FILE}")
+    """Whether the margins were committed before the first of the runs began, as a sentence.
+
+    The committer's date counts: the author's survives amending and rebasing.
+    """
+    changed = git("log", "-1", "--format=%cI", "-G", "least_gain", "--", f"data/{FILE}")
     if not changed or git("status", "--porcelain", "--", f"data/{FILE}"):
         return f"The margins of data/{FILE} are not committed: nothing dates them."
     starts = [str(run.provenance["started"]) for run in runs if "started" in run.provenance]

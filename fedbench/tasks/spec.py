@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 
+from fedbench.config import Frozen
 from fedbench.tasks.answers import ANSWERS
 from fedbench.tasks.task import Scoring
 from fedbench.tasks.topics import TOPICS
@@ -21,11 +20,7 @@ from fedbench.tasks.topics import TOPICS
 Role = Literal["train", "validation", "test", "all"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class AnswerSpec(_Frozen):
+class AnswerSpec(Frozen):
     """Which column holds the right answer, and how it is written there."""
 
     field: str
@@ -45,7 +40,7 @@ class AnswerSpec(_Frozen):
         return self
 
 
-class TopicSpec(_Frozen):
+class TopicSpec(Frozen):
     """What a Dirichlet partition draws over."""
 
     kind: str = "label"  #: a name in ``TOPICS``: label, column or words
@@ -64,7 +59,7 @@ class TopicSpec(_Frozen):
         return self
 
 
-class SourceSpec(_Frozen):
+class SourceSpec(Frozen):
     """What every source may say of its rows."""
 
     split: str = ""  #: name of the split; empty for ``given``, or for the name of our own split
@@ -117,7 +112,7 @@ class GeneratorSpec(SourceSpec):
     knobs: Mapping[str, int | float | str]
 
 
-class Fractions(_Frozen):
+class Fractions(Frozen):
     """Shares of our own split, by hash of the group."""
 
     train: float = Field(default=0.7, gt=0, lt=1)
@@ -137,7 +132,7 @@ class Fractions(_Frozen):
         return "hash-" + "-".join(f"{100 * share:g}" for share in shares)
 
 
-class TaskSpec(_Frozen):
+class TaskSpec(Frozen):
     """Everything that the YAML file of a dataset says."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -31,7 +32,7 @@ def cell(**other):
 def test_every_published_value_has_a_source_and_is_a_share():
     assert published()
     for one in published():
-        assert one.source
+        assert re.search(r"arXiv:\d{4}\.\d{5}|github\.com/", one.source)
         assert 0 < one.value < 1
 
 

@@ -53,6 +53,15 @@ def test_accepted_verdicts_are_the_recorded_ones_from_then_on(checkout, capsys):
     assert "The verdicts of cpu are the recorded ones." in capsys.readouterr().out
 
 
+def test_checks_do_not_pass_on_nothing_and_nothing_can_be_accepted(checkout, monkeypatch, capsys):
+    monkeypatch.setattr(grid, "found", lambda profile: [])
+    verify("cpu", checkout)
+    assert "scores follow from the items: not checked: there are no runs" in capsys.readouterr().out
+    with pytest.raises(FedbenchError, match="not recorded, because .* runs are not there"):
+        verify("cpu", checkout, accept=True)
+    assert not (checkout / "verdicts.json").exists()
+
+
 def test_a_verdict_that_is_not_as_recorded_is_told(checkout, capsys):
     verify("cpu", checkout, accept=True)
     path = checkout / "verdicts.json"
