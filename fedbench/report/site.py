@@ -228,20 +228,22 @@ def claims_section(path: Path, profile: str) -> str:
     content = read_json(path)
     checks, notes = content.get("checks", {}), content.get("notes", [])
     lines = [
-        *_claim_lines(content["parts"]),
+        *_claim_lines(content["claims"], content["parts"]),
         *(f"- Check, {name}: {outcome}" for name, outcome in checks.items()),
         *(f"- Note: {note}" for note in notes),
     ]
     return from_markdown("\n".join(lines))
 
 
-def _claim_lines(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _claim_lines(
+    claims: Mapping[str, Mapping[str, Any]], parts: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
     yield "| claim | part | verdict | why |"
     yield "| --- | --- | --- | --- |"
     for part in parts:
         mark = " (synthetic)" if part.get("synthetic") else ""
         cells = (
-            f"{part['claim']}. {part['sentence']}",
+            f"{part['claim']}. {claims[part['claim']]['sentence']}",
             f"{part['part']}{mark}",
             f"**{part['verdict']}**",
             part["said"],
