@@ -147,7 +147,7 @@ def find_drawings(folder: Path, profile: str) -> list[Drawing]:
 
 def _drawing(name: str, kinds: Mapping[str, Path]) -> Drawing:
     caption = str(read_json(kinds["json"]).get("caption", "")) if "json" in kinds else ""
-    if name == CONTROLS:
+    if name == CONTROLS and not caption:  # written before it had one
         caption = f"Controls of the look-alikes: {SYNTHETIC} data."
     links = [(f"files/{kinds[k].name}", words) for k, words in _KINDS.items() if k in kinds]
     return Drawing(name, caption, data_uri(kinds["png"]) if "png" in kinds else "", tuple(links))
