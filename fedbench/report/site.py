@@ -24,6 +24,7 @@ from fedbench.files import read_json, write_bytes
 from fedbench.paths import CHECKOUT, PACKAGE, home
 from fedbench.report.build import find_notebooks
 from fedbench.report.origin import SYNTHETIC
+from fedbench.report.score_figure import NAME as MAIN_FIGURE
 from fedbench.report.writing import markdown
 
 CLAIMS, CONTROLS = "claims", "lookalike_controls"
@@ -84,7 +85,7 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
     first: dict[str, object] = {
         "title": f"fedbench: profile {short}",
         "about": spec.title,
-        "headline": next((one for one in drawings if one.name == "main_results_figure"), None),
+        "headlines": [one for one in drawings if one.name.startswith(MAIN_FIGURE)],
         "main_table": _table_page(drawn / "main_table.md"),
         "claims": claims_section(drawn / f"{CLAIMS}.json", short),
         "audit": _audit_table(drawn / "data_audit.csv"),
