@@ -93,7 +93,7 @@ def _attempt(
 ) -> list[RunConfig]:
     """One pool's life: returns the runs that were lost because the pool broke."""
     lost = list(waiting)
-    with _pool(_workers(waiting), done) as pool, suppress(BrokenProcessPool):
+    with _pool(workers(waiting, cores_here()), done) as pool, suppress(BrokenProcessPool):
         futures = {pool.submit(_one, config): config for config in waiting}
         for future in _as_they_finish(futures, lambda: _show(bar, done.value)):
             with suppress(BrokenProcessPool):
@@ -121,10 +121,17 @@ def _pool(workers: int, done: Any) -> Iterator[ProcessPoolExecutor]:
     pool.shutdown()
 
 
-def _workers(waiting: Sequence[RunConfig]) -> int:
-    """One process per core that we may use, or a single one where they would share a GPU."""
+def cores_here() -> int:
+    """Cores that this process may use; all of the machine's where the system does not say."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def workers(waiting: Sequence[RunConfig], cores: int) -> int:
+    """One process per core, or a single one where they would share a GPU."""
     on_gpu = any(config.device == "cuda" for config in waiting)
-    return 1 if on_gpu else min(len(waiting), len(os.sched_getaffinity(0)))
+    return 1 if on_gpu else min(len(waiting), cores)
 
 
 def _as_they_finish(

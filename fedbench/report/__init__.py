@@ -6,6 +6,12 @@ import os
 from pathlib import Path
 
 from fedbench.energy.suite import found as energy_record
+from fedbench.report.captions import (
+    composition_caption,
+    convergence_caption,
+    main_caption,
+    resources_caption,
+)
 from fedbench.report.claims import FIGURE, TABLE, check_equal_passes, check_scores, check_written
 from fedbench.report.energy import (
     energy_figure,
@@ -17,12 +23,12 @@ from fedbench.report.energy import (
 from fedbench.report.figures import (
     composition_figure,
     convergence_figure,
-    main_figure,
     resources_figure,
     save_figure,
 )
 from fedbench.report.inventory import audit, composition, convergence, resources
 from fedbench.report.peers import beside_others
+from fedbench.report.score_figure import main_figure, main_parts
 from fedbench.report.sentences import (
     say_audit,
     say_composition,
@@ -43,17 +49,22 @@ __all__ = [
     "check_scores",
     "check_written",
     "composition",
+    "composition_caption",
     "composition_figure",
     "contrasts",
     "convergence",
+    "convergence_caption",
     "convergence_figure",
     "energy_figure",
     "energy_record",
     "energy_table",
     "folder",
+    "main_caption",
     "main_figure",
+    "main_parts",
     "main_results",
     "resources",
+    "resources_caption",
     "resources_figure",
     "save_energy_figure",
     "save_figure",

@@ -9,6 +9,7 @@ models.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,12 +18,14 @@ import yaml
 
 from fedbench import profiles, store
 from fedbench.config import PartitionConfig, RunConfig
-from fedbench.files import write_bytes
+from fedbench.errors import FedbenchError
+from fedbench.files import write_bytes, write_json
 from fedbench.grid import ensure_runs
 from fedbench.paths import home
-from fedbench.report import folder
-from fedbench.report.scores import ACCURACY
-from fedbench.report.tables import contrasts, main_results
+from fedbench.report import folder, stats
+from fedbench.report.control_checks import AT_CHANCE, checks
+from fedbench.report.origin import remarks
+from fedbench.report.writing import numbers, provenance
 from fedbench.resolving import resolve
 from fedbench.tasks.specfile import SPECS
 
@@ -39,17 +42,11 @@ PLENTY: Mapping[str, Mapping[str, int]] = {
 #: changed the number of rounds, the tuned values and these controls.
 FRESH_SEEDS = (9011, 9012, 9013, 9014, 9015)
 
+BACKBONE = "fedbench-llama"
 
-class Check(NamedTuple):
-    """One requirement and what was found."""
-
-    task: str
-    generator_seed: int
-    requirement: str
-    found: float
-    low: float
-    high: float
-    passed: bool
+#: Permutations of the labels. One can be lucky; and with three, the t interval over them, at the
+#: level that many controls need, is several times wider than with six, and would show nothing.
+PERMUTATIONS = 6
 
 
 class Controls(NamedTuple):
@@ -68,6 +65,9 @@ def check_lookalikes(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
     Args:
         profile: where hyperparameters come from: its runs with LoRA on each look-alike.
         seeds: generator seeds; the first also gets the negative and the dose control.
+
+    Raises:
+        FedbenchError: the profile has no look-alike, or a run failed.
     """
     import pandas as pd
 
@@ -77,34 +77,67 @@ def check_lookalikes(profile: str, seeds: Sequence[int]) -> pd.DataFrame:
         for seed in seeds
     ]
     ensure_runs([c for p in planned for c in (*p.spread, *p.shuffled, *p.plenty)])
-    return pd.DataFrame([check for controls in planned for check in _checks(controls)])
+    family = sum(len({config.setting for config in one.shuffled}) for one in planned)
+    return pd.DataFrame([row for one in planned for row in _rows(one, family)])
 
 
-def write_checks(checks: pd.DataFrame, profile: str) -> Path:
-    """Write the checks as CSV beside the profile's figures; return the file."""
+def _rows(controls: Controls, family: int) -> Iterator[dict[str, Any]]:
+    spread, shuffled, plenty = map(_load, (controls.spread, controls.shuffled, controls.plenty))
+    for check in checks(spread, shuffled, plenty, family):
+        yield {"task": controls.task, "generator_seed": controls.seed, **check._asdict()}
+
+
+def write_checks(found: pd.DataFrame, profile: str) -> Path:
+    """Write the checks as CSV beside the profile's figures, the runs as JSON; return the CSV."""
     path = folder(f"figures/{profiles.short_name(profile)}") / "lookalike_controls.csv"
-    write_bytes(path, checks.to_csv(index=False).encode())
+    ids = sorted({run_id for cell in found["runs"] for run_id in cell.split()})
+    runs = [store.load(run_id) for run_id in ids]
+    told = json.dumps(provenance(runs, " ".join([_caption(found), *remarks(runs)])))
+    write_bytes(path, numbers(found))
+    # A task is named by its file here: the folder before it is this machine's.
+    write_json(path.with_suffix(".json"), json.loads(told.replace(f"{_descriptions()}/", "")))
     return path
+
+
+def _caption(found: pd.DataFrame) -> str:
+    seeds = ", ".join(str(seed) for seed in found["generator_seed"].unique())
+    family = found["requirement"].str.startswith(AT_CHANCE.partition("{}")[0]).sum()
+    return (
+        f"Controls of the look-alikes on generator seeds {seeds}: {found['passed'].sum()} of "
+        f"{len(found)} requirements are met. Fractions, with the kind and level of each interval; "
+        f"those of the {family} negative controls hold together at {100 * stats.LEVEL:.0f} % "
+        "(Bonferroni)."
+    )
 
 
 def _lookalikes(profile: str) -> list[str]:
     runs = profiles.load(profile).runs
-    return sorted({c.task for c in runs if c.method == "lora" and c.task.startswith("lookalike")})
+    mine = [c for c in runs if c.method == "lora" and c.backbone == BACKBONE]
+    tasks = sorted({c.task for c in mine if c.task.startswith("lookalike")})
+    if not tasks:
+        raise FedbenchError(
+            f"Profile {profile} runs no look-alike with LoRA on {BACKBONE}, so there is nothing to "
+            "control: choose one that does, such as smoke."
+        )
+    return tasks
 
 
 def _controls(profile: str, task: str, seed: int, full: bool) -> Controls:
     runs = profiles.load(profile).runs
-    mine = [c for c in runs if (c.task, c.method, c.backbone) == (task, "lora", "fedbench-llama")]
+    mine = [c for c in runs if (c.task, c.method, c.backbone) == (task, "lora", BACKBONE)]
     first = min(config.seed for config in mine)
     # The last partition of a profile is its most uneven one.
     uneven = [c for c in mine if c.partition.sites > 1][-1].partition
-    kept = [c for c in mine if c.partition == uneven or c.partition.sites == 1]
-    # One permutation of the labels can be lucky, so the negative control has one for every seed.
-    shuffled = [
-        _with(c, task=_variant(task, seed), labels="shuffled") for c in kept if c.setting != "base"
+    kept = [
+        c for c in mine if c.seed == first and (c.partition == uneven or c.partition.sites == 1)
     ]
-    kept = [c for c in kept if c.seed == first]
     spread = [_with(c, task=_variant(task, seed)) for c in kept]
+    shuffled = [
+        _with(c, task=_variant(task, seed), labels="shuffled", seed=permutation)
+        for c in kept
+        if c.setting != "base"
+        for permutation in range(first, first + PERMUTATIONS)
+    ]
     even = PartitionConfig(kind="iid", sites=uneven.sites, minimum=uneven.minimum)
     plenty = [
         _with(c, task=_variant(task, seed, plenty=True), partition=even)
@@ -126,44 +159,15 @@ def _variant(task: str, seed: int, plenty: bool = False) -> str:
     if plenty:
         knobs |= PLENTY[generator["name"]]
     generator["knobs"] |= knobs
-    path = home() / "controls" / f"{task}-{seed}{'-plenty' if plenty else ''}.yml"
+    path = _descriptions() / f"{task}-{seed}{'-plenty' if plenty else ''}.yml"
     write_bytes(path, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode())
     return str(path)
 
 
-def _checks(controls: Controls) -> Iterator[Check]:
-    scores = _by(main_results(_load(controls.spread)), "setting")
-    gaps = _by(contrasts(_load(controls.spread)), "contrast")
-
-    def check(requirement: str, row: Mapping[str, Any], passed: bool) -> Check:
-        bounds = (float(row["mean"]), float(row["ci_low"]), float(row["ci_high"]))
-        return Check(controls.task, controls.seed, requirement, *bounds, bool(passed))
-
-    base, central = scores["base"], scores["centralized"]
-    chance = base["chance"]
-    near = base["ci_low"] <= chance <= base["ci_high"] or abs(base["mean"] - chance) <= 0.10
-    yield check("base is at chance, or within 10 points", base, near)
-    yield check("centralized reaches 75 %", central, central["mean"] >= 0.75)
-    share = (scores["federated"]["mean"] - base["mean"]) / (central["mean"] - base["mean"])
-    kept = {"mean": share, "ci_low": float("nan"), "ci_high": float("nan")}
-    yield check("federated keeps 75 % of centralized's gain over base", kept, share >= 0.75)
-    gap = gaps["federated − local"]
-    beaten = gap["mean"] >= 0.08 and gap["ci_low"] > 0
-    yield check("federated is 8 points above local, interval above 0", gap, beaten)
-    if controls.shuffled:
-        for setting, row in _by(main_results(_load(controls.shuffled)), "setting").items():
-            at_chance = row["ci_low"] <= row["chance"] <= row["ci_high"]
-            yield check(f"shuffled labels leave {setting} at chance", row, at_chance)
-    if controls.plenty:
-        small = _by(contrasts(_load(controls.plenty)), "contrast")["federated − local"]
-        halved = small["mean"] < gap["mean"] / 2
-        yield check("even sites and more wordings halve the gap to local", small, halved)
+def _descriptions() -> Path:
+    """Where look-alikes with other generator seeds are described."""
+    return (home() / "controls").resolve()
 
 
 def _load(configs: Sequence[RunConfig]) -> list[store.Run]:
     return [store.load(config.id) for config in configs]
-
-
-def _by(frame: pd.DataFrame, column: str) -> dict[str, dict[str, Any]]:
-    rows = frame[frame["metric"] == ACCURACY].to_dict("records")
-    return {str(row[column]): {str(key): value for key, value in row.items()} for row in rows}

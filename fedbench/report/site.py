@@ -24,6 +24,7 @@ from fedbench.files import read_json, write_bytes
 from fedbench.paths import CHECKOUT, PACKAGE, home
 from fedbench.report.build import find_notebooks
 from fedbench.report.origin import SYNTHETIC
+from fedbench.report.score_figure import NAME as MAIN_FIGURE
 from fedbench.report.writing import markdown
 
 CLAIMS, CONTROLS = "claims", "lookalike_controls"
@@ -84,7 +85,7 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
     first: dict[str, object] = {
         "title": f"fedbench: profile {short}",
         "about": spec.title,
-        "headline": next((one for one in drawings if one.name == "main_results_figure"), None),
+        "headlines": [one for one in drawings if one.name.startswith(MAIN_FIGURE)],
         "main_table": _table_page(drawn / "main_table.md"),
         "claims": claims_section(drawn / f"{CLAIMS}.json", short),
         "audit": _audit_table(drawn / "data_audit.csv"),
@@ -147,7 +148,7 @@ def find_drawings(folder: Path, profile: str) -> list[Drawing]:
 
 def _drawing(name: str, kinds: Mapping[str, Path]) -> Drawing:
     caption = str(read_json(kinds["json"]).get("caption", "")) if "json" in kinds else ""
-    if name == CONTROLS:
+    if name == CONTROLS and not caption:  # written before it had one
         caption = f"Controls of the look-alikes: {SYNTHETIC} data."
     links = [(f"files/{kinds[k].name}", words) for k, words in _KINDS.items() if k in kinds]
     return Drawing(name, caption, data_uri(kinds["png"]) if "png" in kinds else "", tuple(links))
@@ -228,20 +229,22 @@ def claims_section(path: Path, profile: str) -> str:
     content = read_json(path)
     checks, notes = content.get("checks", {}), content.get("notes", [])
     lines = [
-        *_claim_lines(content["parts"]),
+        *_claim_lines(content["claims"], content["parts"]),
         *(f"- Check, {name}: {outcome}" for name, outcome in checks.items()),
         *(f"- Note: {note}" for note in notes),
     ]
     return from_markdown("\n".join(lines))
 
 
-def _claim_lines(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def _claim_lines(
+    claims: Mapping[str, Mapping[str, Any]], parts: Iterable[Mapping[str, Any]]
+) -> Iterator[str]:
     yield "| claim | part | verdict | why |"
     yield "| --- | --- | --- | --- |"
     for part in parts:
         mark = " (synthetic)" if part.get("synthetic") else ""
         cells = (
-            f"{part['claim']}. {part['sentence']}",
+            f"{part['claim']}. {claims[part['claim']]['sentence']}",
             f"{part['part']}{mark}",
             f"**{part['verdict']}**",
             part["said"],

@@ -7,7 +7,6 @@ it counts as there; that its code has moved is said all the same.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,16 +16,16 @@ from typing import Literal
 from fedbench import grid, profiles, store
 from fedbench.config import RunConfig
 from fedbench.freshness import moved
+from fedbench.grid import cores_here as cores_here  # plan takes it from here
 from fedbench.store import Run
 
 State = Literal["fresh", "recorded", "stale", "missing"]
 STATES: tuple[State, ...] = ("fresh", "recorded", "stale", "missing")
 
-#: What a run's time depends on, from the most alike to the least.
-_ALIKE = (
-    ("task", "backbone", "method", "compute", "setting"),
-    ("backbone", "method", "compute", "setting"),
-)
+#: What a run's time depends on, whatever the task: a search scores one item, say, and a run all.
+_KIND = ("backbone", "method", "compute", "setting", "train_limit", "test_limit", "generated")
+#: The same, from the most alike to the least.
+_ALIKE = (("task", *_KIND), _KIND)
 
 
 @dataclass(frozen=True)
@@ -69,21 +68,20 @@ def rebuild_time(
     share_of_profile: float,
     minutes: float,
 ) -> Estimate:
-    """Time for ``waiting``, shared by ``cores``.
+    """Time for ``waiting``, shared by as many of ``cores`` as a grid would use.
 
-    A run takes the median of the finished runs that are alike (same task, backbone, method and
-    setting; else whatever task). If any has none, all is told from the ``minutes`` that the
-    profile's file expects, of which ``share_of_profile`` is to be done.
+    A run takes the median of the finished runs that are alike (same task, backbone, method,
+    setting and limits; else whatever task). If any has none, all is told from the ``minutes`` that
+    the profile's file expects, of which ``share_of_profile`` is to be done.
     """
     if not waiting:
         return Estimate(0.0, "there is nothing to do")
     found = [_seconds(config, finished) for config in waiting]
     known = [seconds for seconds in found if seconds is not None]
     if len(known) == len(waiting):
-        used = min(cores, len(waiting))
-        return Estimate(
-            sum(known) / used, f"measured: finished runs of the same kind, on {used} cores"
-        )
+        used = grid.workers(waiting, cores)
+        where = f"on {used} cores" if used > 1 else "one after the other"
+        return Estimate(sum(known) / used, f"measured: finished runs of the same kind, {where}")
     return Estimate(
         60 * minutes * share_of_profile,
         f"expected: the profile's file says {minutes:g} minutes for all, and "
@@ -166,8 +164,3 @@ def status(profile: str) -> list[str]:
         f"To be done: {len(waiting)} of {len(standings)} runs, in about "
         f"{duration(estimate.seconds)} ({estimate.source}).",
     ]
-
-
-def cores_here() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))

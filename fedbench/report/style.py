@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 3.5  #: inches: one column of a two-column page
+TALLEST = 9.0  #: inches: what a page has room for
 DPI = 200
 
 RC: Any = {
@@ -67,7 +68,7 @@ def look() -> AbstractContextManager[None]:
 
 
 def blank(height: float) -> Figure:
-    """An empty figure, one column wide and ``height`` inches high."""
+    """An empty figure, one column wide and ``height`` inches high, at most a page."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+    return Figure(figsize=(WIDTH, min(height, TALLEST)), layout="constrained")

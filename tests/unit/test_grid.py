@@ -104,3 +104,18 @@ def test_a_damaged_run_stops_a_grid_with_its_name(pool):
     write_bytes(store.folder(wanted[0].id) / "items.parquet", b"")
     with pytest.raises(FedbenchError, match=r"items\.parquet is not the file that was written"):
         grid.ensure_runs(wanted, progress=False)
+
+
+def test_cores_are_counted_where_the_system_does_not_say_which_may_be_used(monkeypatch):
+    monkeypatch.delattr(grid.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(grid.os, "cpu_count", lambda: 6)
+    assert grid.cores_here() == 6
+    monkeypatch.setattr(grid.os, "cpu_count", lambda: None)
+    assert grid.cores_here() == 1
+
+
+def test_runs_on_a_gpu_are_done_one_after_the_other():
+    waiting = configs(3)
+    assert grid.workers(waiting, 2) == 2
+    assert grid.workers(waiting, 8) == 3
+    assert grid.workers([*waiting, waiting[0].model_copy(update={"device": "cuda"})], 8) == 1

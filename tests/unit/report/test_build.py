@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -212,6 +213,15 @@ def test_a_stored_notebook_is_thin_and_without_outputs(path):
     )
     assert "check_written" in cells[-1].source
     assert nbformat.read(path, 4).metadata["kernelspec"]["name"] == "python3"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_whatever_is_shown_is_followed_by_words_and_a_figure_by_how_to_read_on(path):
+    cells = nbformat.read(path, 4).cells
+    for cell, after in pairwise(cells):
+        if "report.write_" in cell.source or "report.save_" in cell.source:
+            assert after.cell_type == "markdown"
+            assert "report.save_" not in cell.source or not after.source.startswith("#")
 
 
 def test_the_notebooks_of_the_paper_are_there():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 from matplotlib.text import Text
 
@@ -9,10 +10,10 @@ from fedbench import report
 from fedbench.report import style
 
 DRAWN = {
-    "main": (report.main_results, report.main_figure),
-    "composition": (report.composition, report.composition_figure),
-    "convergence": (report.convergence, report.convergence_figure),
-    "resources": (report.resources, report.resources_figure),
+    "main": (report.main_results, report.main_figure, report.main_caption),
+    "composition": (report.composition, report.composition_figure, report.composition_caption),
+    "convergence": (report.convergence, report.convergence_figure, report.convergence_caption),
+    "resources": (report.resources, report.resources_figure, report.resources_caption),
 }
 
 
@@ -26,10 +27,10 @@ def words_of(figure):
 def drawn(request, runs, tmp_path_factory):
     """A figure, its numbers, its name, and the folder that it was saved in."""
     name = request.param
-    numbers, draw = DRAWN[name]
+    numbers, draw, caption = DRAWN[name]
     frame, folder = numbers(runs), tmp_path_factory.mktemp("figures")
     figure = draw(frame)
-    report.save_figure(figure, frame, name, folder, runs)
+    report.save_figure(figure, frame, name, folder, runs, caption(frame))
     return figure, frame, name, folder
 
 
@@ -42,7 +43,8 @@ def test_a_figure_is_saved_with_its_numbers_and_its_runs(drawn):
 
 def test_the_same_numbers_give_the_same_files(drawn, runs, tmp_path):
     _, frame, name, folder = drawn
-    report.save_figure(DRAWN[name][1](frame), frame, name, tmp_path, runs)
+    _, draw, caption = DRAWN[name]
+    report.save_figure(draw(frame), frame, name, tmp_path, runs, caption(frame))
 
     for kind in report.FIGURE:
         file = f"{name}.{kind}"
@@ -54,11 +56,35 @@ def test_a_figure_is_one_column_wide_and_its_words_are_readable(drawn):
     assert min(size for text, size in words_of(drawn[0]) if text) >= 7
 
 
+SAID = {
+    "main": ["mean over 1 to 3 seeds", "95 % interval", "item clusters", "120 test items"],
+    "composition": ["seed 0", "one of 4 sites", "without uncertainty"],
+    "convergence": ["4 rounds", "mean over 3 seeds", "t over seeds", "80 validation examples"],
+    "resources": ["1 pair of backbone and method", "without uncertainty"],
+}
+
+
+def test_a_caption_says_what_is_drawn_how_sure_it_is_and_of_how_many(drawn):
+    _, _, name, folder = drawn
+    caption = json.loads((folder / f"{name}.json").read_text())["caption"]
+
+    assert [words for words in SAID[name] if words not in caption.replace("Mean", "mean")] == []
+    assert "never evidence for the paper's claims" in caption
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_the_caption_of_nothing_says_not_run(config, name):
+    numbers, _, caption = DRAWN[name]
+    frame = numbers([], [config("base")]) if name == "main" else numbers([])
+
+    assert caption(frame).endswith(": not run.")
+
+
 def test_a_figure_of_generated_tasks_says_so_on_its_face(runs, tmp_path):
     made = [run for run in runs if run.metrics["synthetic"]]
     frame = report.composition(made)
     figure = report.composition_figure(frame)
-    report.save_figure(figure, frame, "composition", tmp_path, made)
+    report.save_figure(figure, frame, "composition", tmp_path, made, "Who.")
 
     assert "synthetic look-alike tasks" in [text for text, _ in words_of(figure)]
 
@@ -67,7 +93,7 @@ def test_a_figure_of_real_tasks_does_not(runs, tmp_path):
     real = [run for run in runs if not run.metrics["synthetic"]]
     frame = report.composition(real)
     figure = report.composition_figure(frame)
-    report.save_figure(figure, frame, "composition", tmp_path, real)
+    report.save_figure(figure, frame, "composition", tmp_path, real, "Who.")
 
     assert not any("synthetic" in text for text, _ in words_of(figure))
 
@@ -82,7 +108,8 @@ def test_a_setting_that_was_not_run_is_named_in_the_main_figure(save, config):
     frame = report.main_results([save(planned[0]), save(planned[2])], planned)
     said = [text for text, _ in words_of(report.main_figure(frame))]
 
-    assert "not run: local, centralized" in said
+    assert "not run: local" in said
+    assert "not run: centralized" in said
     assert not any("not run" in text and "base" in text for text in said)
 
 
@@ -106,7 +133,7 @@ def test_a_curve_that_was_not_run_is_named_in_its_panel(save, config):
 
 @pytest.mark.parametrize("name", ["composition", "convergence", "resources"])
 def test_a_figure_without_runs_says_so(save, config, name):
-    numbers, draw = DRAWN[name]
+    numbers, draw, _ = DRAWN[name]
     said = [text for text, _ in words_of(draw(numbers([save(config("base"))])))]
 
     assert "not run" in said
@@ -121,7 +148,7 @@ def test_a_figure_says_on_its_face_what_has_moved(save, config, tmp_path, monkey
     run = save(config("federated"))
     frame = report.composition([run])
     figure = report.composition_figure(frame)
-    report.save_figure(figure, frame, "composition", tmp_path, [run])
+    report.save_figure(figure, frame, "composition", tmp_path, [run], "Who.")
 
     assert reason in [text for text, _ in words_of(figure)]
 
@@ -141,3 +168,58 @@ def test_a_site_too_small_to_train_is_starred(save, config, too_small):
 
     assert [label for label in labels if label.startswith("00*")]
     assert not [label for label in labels if label.startswith("01*")]
+
+
+def outside(figure):
+    """Words that reach over an edge of the figure."""
+    figure.draw_without_rendering()
+    edge, renderer = figure.bbox, figure._get_renderer()
+    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in texts}
+    return [
+        words
+        for words, box in boxes.items()
+        if box.x0 < edge.x0 - 1
+        or box.x1 > edge.x1 + 1
+        or box.y0 < edge.y0 - 1
+        or box.y1 > edge.y1 + 1
+    ]
+
+
+def test_no_title_of_a_composition_is_cut_at_an_edge(runs):
+    frame = report.composition(runs).assign(task_title="Look-alike of MedMCQA", synthetic=True)
+
+    assert outside(report.composition_figure(frame)) == []
+
+
+def test_the_darkest_field_of_a_composition_is_its_greatest_share(runs):
+    frame = report.composition(runs)
+    figure = report.composition_figure(frame)
+    totals = frame.groupby(["task", "partition", "site"])["examples"].transform("sum")
+    (tops,) = {image.get_clim()[1] for ax in figure.axes for image in ax.images}
+
+    assert tops == pytest.approx(100 * (frame["examples"] / totals).max())
+
+
+def test_a_site_is_explained_beside_the_composition(runs):
+    said = [text for text, _ in words_of(report.composition_figure(report.composition(runs)))]
+
+    assert "site, and n = its training examples" in said
+
+
+def test_local_curves_are_told_apart_because_their_data_are_their_own(runs):
+    figure = report.convergence_figure(report.convergence(runs))
+    said = [text for text, _ in words_of(figure)]
+    by_marker = {line.get_marker(): line for line in figure.axes[0].lines}
+
+    assert "local (own site's data)" in said
+    assert any(text.startswith("validation accuracy, each on its own data (%)") for text in said)
+    assert by_marker[style.LOOKS["local"].marker].get_markerfacecolor() == "white"
+    assert by_marker[style.LOOKS["federated"].marker].get_markerfacecolor() != "white"
+
+
+def test_many_tasks_and_sites_fit_a_page(runs):
+    frame = report.composition(runs)
+    many = pd.concat([frame.assign(task=f"task {number}") for number in range(9)])
+
+    assert report.composition_figure(many).get_figheight() <= style.TALLEST

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -7,9 +8,10 @@ import shutil
 import nbformat
 import pytest
 
+from fedbench import grid
 from fedbench.errors import FedbenchError
 from fedbench.paths import home
-from fedbench.report import write_table
+from fedbench.report import verify, write_table
 from fedbench.report.site import broken_links, build_site, claims_section, distinct_origins
 from fedbench.report.tables import main_results, wide
 
@@ -17,17 +19,6 @@ PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
     "gg=="
 )
-CLAIMS = {
-    "profile": "tiny",
-    "checks": {"scores": "passed"},
-    "notes": ["margins were committed later"],
-    "parts": [
-        {
-            "claim": "C1", "sentence": "Federated is close.", "part": "common | items",
-            "verdict": "holds", "said": "in 1 of 1 cells", "synthetic": True,
-        }
-    ],
-}  # fmt: skip
 
 
 def notebook(path, text="# 1. A page\n\nWords."):
@@ -134,15 +125,21 @@ def test_a_link_to_a_place_in_a_page_needs_that_place(tmp_path):
     assert broken_links(tmp_path) == ["a.html: b.html#y"]
 
 
-def test_claims_are_shown_with_their_verdicts_once_they_were_told(tmp_path):
+def test_claims_are_shown_as_make_verify_wrote_them(runs, tmp_path, monkeypatch):
     path = tmp_path / "claims.json"
     assert "make verify PROFILE=tiny" in claims_section(path, "tiny")
 
-    path.write_text(json.dumps(CLAIMS))
-    said = claims_section(path, "tiny")
-    for words in ("C1. Federated is close.", "(synthetic)", "<strong>holds</strong>", "passed"):
-        assert words in said
-    assert "margins were committed later" in said
+    monkeypatch.setattr(grid, "found", lambda profile: runs)
+    monkeypatch.setattr(grid, "planned", lambda profile: [run.config for run in runs])
+    monkeypatch.setattr(verify, "RECORDED", tmp_path / "verdicts.json")
+    verify.verify("tiny", tmp_path)
+    said, told = claims_section(path, "tiny"), json.loads(path.read_text())
+    for claim in told["claims"].values():
+        assert claim["sentence"] in html.unescape(said)
+    for part in told["parts"]:
+        assert f"<strong>{part['verdict']}</strong>" in said
+    assert "(synthetic)" in said
+    assert all(name in said for name in told["checks"])
 
 
 def test_the_same_origin_is_shown_once_with_all_its_runs(tmp_path):

@@ -64,6 +64,23 @@ def test_a_run_on_another_task_counts_where_there_is_no_closer_one(save, config)
     assert rebuild_time([config("federated")], finished, 2, 1.0, 99).seconds == 30
 
 
+@pytest.mark.parametrize("limit", [{"test_limit": 1}, {"train_limit": 9}, {"generated": 0}])
+def test_runs_of_a_search_say_nothing_about_the_time_of_whole_runs(save, config, limit):
+    finished = [timed(save(config("federated", seed, **limit)), 1.0) for seed in range(3)]
+    finished.append(timed(save(config("federated", 3)), 30.0))
+
+    assert rebuild_time([config("federated", 4)], finished, 2, 1.0, 99).seconds == 30
+
+
+def test_runs_that_share_a_gpu_share_no_cores(save, config):
+    finished = [timed(save(config("federated", device="cuda")), 30.0)]
+    waiting = [config("federated", seed, device="cuda") for seed in (1, 2)]
+    found = rebuild_time(waiting, finished, 16, 1.0, 99)
+
+    assert found.seconds == 60
+    assert found.source.endswith("one after the other")
+
+
 def test_where_a_run_has_none_of_its_kind_the_profile_is_asked(save, config):
     finished = [timed(save(config("federated")), 30.0)]
     found = rebuild_time([config("federated", 1), config("base")], finished, 2, 0.25, minutes=20)
