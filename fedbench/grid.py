@@ -136,12 +136,12 @@ def workers(waiting: Sequence[RunConfig], cores: int) -> int:
 
 def _as_they_finish(
     futures: Mapping[Future[None], RunConfig], tick: Callable[[], None]
-) -> Sequence[Future[None]]:
+) -> Iterator[Future[None]]:
     pending = set(futures)
     while pending:
-        _, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
+        finished, pending = wait(pending, timeout=0.5, return_when=FIRST_COMPLETED)
         tick()
-    return list(futures)
+        yield from finished
 
 
 def _show(bar: Any, value: float) -> None:

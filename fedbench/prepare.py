@@ -90,7 +90,7 @@ def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> dict[st
             training=[training_sequence(known[i], tokens[i], end) for i in sites[site]["train"]],
             validation=[tokens[i] for i in sites[site]["validation"]],
             validation_gold=[known[i].gold for i in sites[site]["validation"]],
-            mean=prepared.task.length_normalised,
+            length_normalised=prepared.task.length_normalised,
             folder=folder,
         )
         for site in prepared.partition.trained

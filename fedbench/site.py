@@ -39,7 +39,7 @@ class SiteContext:
     training: Sequence[Answered]
     validation: Sequence[Tokenised]
     validation_gold: Sequence[int]
-    mean: bool  #: whether a choice scores by the mean, not the sum, over its tokens
+    length_normalised: bool  #: whether a choice scores by the mean over its tokens, not the sum
     folder: Path  #: where versions of the site's private state are kept
 
 
@@ -100,7 +100,12 @@ def _train(context: SiteContext, header: Header, message: Message) -> bytes:
 def _validate(context: SiteContext, header: Header, message: Message) -> bytes:
     """Score the loaded adapter on the site's own validation items; reply with sums only."""
     with phase("evaluate"):
-        scores = score(context.model, context.validation, context.config.device, mean=context.mean)
+        scores = score(
+            context.model,
+            context.validation,
+            context.config.device,
+            mean=context.length_normalised,
+        )
     gold = list(context.validation_gold)
     reply = {
         "kind": "score",

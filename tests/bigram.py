@@ -78,7 +78,7 @@ def contexts(
             training=list(training),
             validation=[Tokenised(training[0].tokens[:1], ((training[0].tokens[1],), (6,)))],
             validation_gold=[0],
-            mean=False,
+            length_normalised=False,
             folder=folder,
         )
         for site, training in held.items()

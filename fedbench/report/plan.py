@@ -17,7 +17,7 @@ from fedbench.paths import home
 from fedbench.report import needs
 from fedbench.report.needs import Facts
 from fedbench.report.shapes import Shape, here, shape_of
-from fedbench.report.status import aligned, cores_here, duration, rebuild_time
+from fedbench.report.status import aligned, duration, rebuild_time
 
 UTILISATION = 0.3  #: share of a GPU's peak that training and scoring reach
 WATTS_PER_CORE = 10.0
@@ -94,7 +94,7 @@ def refusal(
             f"Profile {profile} cannot be run on this machine, which has no CUDA device: take one "
             f"with a GPU of at least {largest.memory / GB:.0f} GB."
         )
-    together = largest.memory * (cores_here() if device.kind == "cpu" else 1)
+    together = largest.memory * (grid.cores_here() if device.kind == "cpu" else 1)
     if together > device.memory:
         config = largest.config
         return (
@@ -201,11 +201,11 @@ def _gpu_lines(planned: Sequence[Need], device: Device, minutes: float) -> list[
 
 def _cpu_lines(planned: Sequence[Need], device: Device, minutes: float) -> list[str]:
     configs = [need.config for need in planned]
-    time = rebuild_time(configs, list(store.finished()), cores_here(), 1.0, minutes)
-    joules = time.seconds * cores_here() * WATTS_PER_CORE
+    time = rebuild_time(configs, list(store.finished()), grid.cores_here(), 1.0, minutes)
+    joules = time.seconds * grid.cores_here() * WATTS_PER_CORE
     return [
         f"memory: {max(need.memory for need in planned) / GB:.1f} GB per process, one process for "
-        f"each of {cores_here()} cores",
+        f"each of {grid.cores_here()} cores",
         "GPU memory and GPU-hours: none",
         f"time: {duration(time.seconds)} from nothing ({time.source})",
         f"energy: {joules / 3.6e6:.2g} kWh (estimated)",

@@ -16,7 +16,6 @@ from typing import Literal
 from fedbench import grid, profiles, store
 from fedbench.config import RunConfig
 from fedbench.freshness import moved
-from fedbench.grid import cores_here as cores_here  # plan takes it from here
 from fedbench.store import Run
 
 State = Literal["fresh", "recorded", "stale", "missing"]
@@ -157,7 +156,7 @@ def status(profile: str) -> list[str]:
     waiting = to_do(standings)
     share = len(waiting) / len(standings)
     finished = list(store.finished()) if waiting else []
-    estimate = rebuild_time(waiting, finished, cores_here(), share, spec.minutes)
+    estimate = rebuild_time(waiting, finished, grid.cores_here(), share, spec.minutes)
     return [
         *table(standings),
         *reasons(standings),

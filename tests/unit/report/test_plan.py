@@ -152,7 +152,7 @@ def test_what_cannot_fit_is_refused_in_one_sentence(planned, device, clause):
 
 
 def test_processes_on_cores_share_the_memory(monkeypatch):
-    monkeypatch.setattr(planning, "cores_here", lambda: 4)
+    monkeypatch.setattr("fedbench.grid.cores_here", lambda: 4)
     machine = Device("cpu", "this machine", 10e9)
 
     assert refusal("p", [need(2)], machine, 0, 1e12) == ""

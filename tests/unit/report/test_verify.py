@@ -57,7 +57,7 @@ def test_checks_do_not_pass_on_nothing_and_nothing_can_be_accepted(checkout, mon
     monkeypatch.setattr(grid, "found", lambda profile: [])
     verify("cpu", checkout)
     assert "scores follow from the items: not checked: there are no runs" in capsys.readouterr().out
-    with pytest.raises(FedbenchError, match="not recorded, because .* runs are not there"):
+    with pytest.raises(FedbenchError, match=r"not recorded, because .* runs are not there"):
         verify("cpu", checkout, accept=True)
     assert not (checkout / "verdicts.json").exists()
 
