@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import inspect
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel
 
 from fedbench import profiles, store
 from fedbench.config import PartitionConfig, RunConfig
@@ -107,13 +110,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fields() -> str:
-    lines = ["options and their defaults:"]
+    lines = ["options, their defaults and what they mean:"]
     for model, prefix in ((RunConfig, ""), (PartitionConfig, "partition.")):
+        said = meanings(model)
         for name, field in model.model_fields.items():
             if name != "partition":
                 shown = "required" if field.is_required() else field.default
-                lines.append(f"  --{prefix}{name.replace('_', '-')} ({shown})")
+                option = f"--{prefix}{name.replace('_', '-')} ({shown})"
+                lines.append(f"  {option:36} {said[name]}")
     return "\n".join([*lines, "", "--config FILE.yml gives several at once; options win over it."])
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What the ``#:`` comments above or beside the fields of ``model`` say, by field."""
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in inspect.getsource(model).splitlines():
+        code, _, comment = line.partition("#:")
+        if field := re.match(r"    (\w+): ", code):
+            found[field[1]] = " ".join([*above, comment.strip()]).strip().replace("``", "")
+        above = [*above, comment.strip()] if comment and not code.strip() else []
+    return found
 
 
 def fields_from(extra: Sequence[str]) -> dict[str, Any]:

@@ -34,8 +34,9 @@ class Frozen(BaseModel):
 class PartitionConfig(Frozen):
     """Who holds what: how examples are dealt to sites."""
 
+    #: iid: at random; dirichlet: by topic; quantity: uneven sizes; natural: by the task's owner
     kind: Literal["iid", "dirichlet", "quantity", "natural"] = "iid"
-    sites: int = Field(default=8, ge=1, le=10_000)
+    sites: int = Field(default=8, ge=1, le=10_000)  #: how many; natural has as many as owners
     #: concentration of the Dirichlet draw, over topics (``dirichlet``) or sizes (``quantity``)
     alpha: float | None = Field(default=None, gt=0)
     #: a site with fewer training examples takes no part and is reported
@@ -67,37 +68,38 @@ class RunConfig(Frozen):
 
     task: str  #: name of a task, or path of a YAML file that describes one
     backbone: str = "fedbench-llama"  #: built-in name, hub id or local directory
-    method: str = "lora"
-    setting: Setting = "federated"
-    seed: int = Field(default=0, ge=0)
+    method: str = "lora"  #: lora, qlora, ia3 or full
+    setting: Setting = "federated"  #: base, local, federated or centralized
+    seed: int = Field(default=0, ge=0)  #: of every random stream
     partition: PartitionConfig = PartitionConfig()
 
-    rule: str = "fedavg"
-    codec: str = "fp32"
-    rounds: int = Field(default=5, ge=1)
-    participation: float = Field(default=1.0, gt=0, le=1)  #: share of sites in a cohort
+    rule: str = "fedavg"  #: how updates become the next shared adapter
+    codec: str = "fp32"  #: how tensors are written into payloads
+    rounds: int = Field(default=5, ge=1)  #: how often a site speaks to the server
+    #: share of sites in a cohort, rounded to whole sites, at least one
+    participation: float = Field(default=1.0, gt=0, le=1)
 
-    passes: float = Field(default=5, gt=0)
-    batch_size: int = Field(default=16, ge=1)
-    learning_rate: float = Field(default=2e-3, gt=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    passes: float = Field(default=5, gt=0)  #: how often every example is processed, expected
+    batch_size: int = Field(default=16, ge=1)  #: examples per step
+    learning_rate: float = Field(default=2e-3, gt=0)  #: of AdamW, at its highest
+    schedule: Literal["cosine", "constant"] = "cosine"  #: of the learning rate after the warm-up
     warmup: float = Field(default=0.05, ge=0, lt=1)  #: share of all progress
-    weight_decay: float = Field(default=0.0, ge=0)
-    gradient_clip: float = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)  #: of AdamW
+    gradient_clip: float = Field(default=1.0, gt=0)  #: greatest norm of a step's gradient
 
     rank: int = Field(default=16, ge=1)  #: LoRA rank r
     alpha: float = Field(default=32, gt=0)  #: LoRA scale is alpha / r
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)  #: of the input of LoRA
 
     max_tokens: int = Field(default=512, ge=16)  #: longer prompts lose their beginning
-    train_limit: int | None = Field(default=None, ge=1)
-    validation_limit: int | None = Field(default=None, ge=1)
-    test_limit: int | None = Field(default=None, ge=1)
+    train_limit: int | None = Field(default=None, ge=1)  #: most training examples, by hash
+    validation_limit: int | None = Field(default=None, ge=1)  #: most validation examples, by hash
+    test_limit: int | None = Field(default=None, ge=1)  #: most test items, by hash
     generated: int = Field(default=200, ge=0)  #: test items answered by free generation
     labels: Literal["true", "shuffled"] = "true"  #: ``shuffled`` is the negative control
 
-    device: Literal["cpu", "cuda"] = "cpu"
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: Literal["cpu", "cuda"] = "cpu"  #: where the model is
+    dtype: Literal["float32", "bfloat16"] = "float32"  #: of everything that is not quantised
     #: how the backbone multiplies: ``plain``; ``nf4`` packed; or quantised to NF4 and dequantised
     #: once at loading. Left open, it is resolved to the method's first choice.
     compute: Compute | None = None

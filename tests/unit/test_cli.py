@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedbench import cli, store
-from fedbench.cli import fields_from, main
-from fedbench.config import parse_config
+from fedbench.cli import fields_from, main, meanings
+from fedbench.config import PartitionConfig, RunConfig, parse_config
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
@@ -175,3 +175,10 @@ def test_the_help_of_run_names_every_field(capsys):
     assert "--learning-rate (0.002)" in shown
     assert "--partition.alpha" in shown
     assert "--task (required)" in shown
+
+
+@pytest.mark.parametrize("model", [RunConfig, PartitionConfig])
+def test_the_help_says_what_every_field_means(model):
+    assert {name for name, said in meanings(model).items() if said} >= {*model.model_fields} - {
+        "partition"
+    }
