@@ -26,7 +26,8 @@ class Configuration(NamedTuple):
     def of(cls, cell: Cell) -> Self:
         """That of a cell."""
         config = cell.config
-        return cls(config.task, config.backbone, config.method, config.compute, cell.partition)
+        compute = str(config.compute)  # a run's configuration is resolved: it is never open
+        return cls(config.task, config.backbone, config.method, compute, cell.partition)
 
 
 @dataclass(frozen=True)
