@@ -255,6 +255,7 @@ def _figures(known: argparse.Namespace, extra: Sequence[str]) -> None:
     from fedbench.report.build import build
 
     build(known.profile, known.output)
+    print(f"Figures and tables are in {_figures_folder(known)}: begin with main_table.md.")
 
 
 def _grid(known: argparse.Namespace, extra: Sequence[str]) -> None:
