@@ -183,7 +183,7 @@ def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
             kernel_name=_KERNEL,
             cwd=str(Path.cwd()),
             progress_bar=False,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # it warns of its own local ports
+            extra_arguments=["--IPKernelApp.log_level=50"],  # it tells of its own ports and end
         )
     except papermill.PapermillExecutionError as error:
         first = next((line for line in error.source.splitlines() if line.strip()), "")

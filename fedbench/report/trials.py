@@ -36,7 +36,8 @@ class Trial:
     lacking: str  #: why it cannot be tested; empty if it can
     runs: tuple[Run, ...] = ()
     difference: Estimate | None = None
-    gain: Interval | None = None
+    gain: Interval | None = None  #: of the reference over the untuned backbone
+    skill: Interval | None = None  #: of the reference over always giving the commonest answer
     edge: str = ""  #: which learning rates ended at the edge of their search
 
 
@@ -89,8 +90,12 @@ def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _
     gained = _difference(right, base[0]) if needs_gain else None
     if difference is None or (needs_gain and gained is None):
         return replace(bare, lacking="its runs have no item or no seed in common")
-    gain = stats.interval(gained) if gained else None
-    return replace(bare, difference=difference, gain=gain, edge=at_an_edge(bare.runs))
+    found = replace(bare, difference=difference, edge=at_an_edge(bare.runs))
+    if gained is None:
+        return found
+    skill = _difference(right, mean_of(used[1], "majority"))
+    assert skill is not None  # both are of the same items
+    return replace(found, gain=stats.interval(gained), skill=stats.interval(skill))
 
 
 def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:

@@ -175,8 +175,21 @@ def _bounds(trial: Trial, rule: Rule) -> tuple[float, float]:
     return (-rule.margin(gain.low), -rule.margin(gain.high)) if gain else (0.0, 0.0)
 
 
-def _too_small(trial: Trial, rule: Rule) -> bool:
-    return trial.gain is not None and trial.gain.low < rule.least_gain
+def _too_small(trial: Trial, rule: Rule) -> str:
+    """Why the reference has too little that could be lost; empty if it has enough."""
+    if trial.gain is None or trial.skill is None:
+        return ""
+    if trial.gain.low < rule.least_gain:
+        return (
+            f"{_reference(trial)} − base has the lower bound {points(trial.gain.low)}, and "
+            f"{points(rule.least_gain)} points are needed"
+        )
+    if trial.skill.low <= 0:
+        return (
+            f"{_reference(trial)} is not shown to beat the training majority (the difference has "
+            f"the lower bound {points(trial.skill.low)}), so there is no skill that could be lost"
+        )
+    return ""
 
 
 def _judged(trial: Trial, rule: Rule, above: float, below: float) -> Verdict:
@@ -193,11 +206,7 @@ def _judged(trial: Trial, rule: Rule, above: float, below: float) -> Verdict:
     }
     if gain:
         numbers |= {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
-    if gain and _too_small(trial, rule):
-        reason = (
-            f"{_reference(trial)} − base has the lower bound {points(gain.low)}, and "
-            f"{points(rule.least_gain)} points are needed"
-        )
+    if reason := _too_small(trial, rule):
         return _verdict(trial, SMALL, _with_edge(reason, trial), **numbers)
     bounds = _bounds(trial, rule)
     if gain:

@@ -132,6 +132,15 @@ def test_close_to_centralized_does_not_hold_where_more_than_the_margin_is_lost(t
     assert (found.verdict, found.reason) == (FAILS, "the interval lies below -2.4")
 
 
+def test_a_reference_that_may_only_give_the_commonest_answer_leaves_it_undecided(three):
+    """The majority is right on 334 of 1,000 items, and so is centralized training, nearly."""
+    (found,) = judged(only(C1), three(100, 340, 340))
+    assert found.verdict == SMALL
+    assert "not shown to beat the training majority" in found.reason
+    (found,) = judged(only(C1), three(100, 500, 500))
+    assert found.verdict == HOLDS
+
+
 def test_a_gain_that_may_be_less_than_five_points_leaves_it_undecided(three):
     found = verdict_of(only(C1), three(base=440, centralized=500, federated=500))
     half = 1.9623 * math.sqrt(0.06 * 0.94 / 999)
