@@ -268,7 +268,7 @@ def when_fixed(runs: Sequence[Run]) -> str:
 
     The committer's date counts: the author's survives amending and rebasing.
     """
-    changed = git("log", "-1", "--format=%cI", "-G", "least_gain", "--", f"data/{FILE}")
+    changed = git("log", "-1", "--format=%cI", "-G", "^rule:|test:|metric:", "--", f"data/{FILE}")
     if not changed or git("status", "--porcelain", "--", f"data/{FILE}"):
         return f"The margins of data/{FILE} are not committed: nothing dates them."
     starts = [str(run.provenance["started"]) for run in runs if "started" in run.provenance]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import re
 
 import pytest
 
+from fedbench import profiles
 from fedbench.paths import CHECKOUT
 
 DOCUMENTS = sorted(
@@ -29,3 +31,10 @@ def test_make_targets_in_the_readme_are_there():
     targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), re.MULTILINE))
     assert named
     assert named <= targets
+
+
+@pytest.mark.parametrize("name", ["smoke", "cpu"])
+def test_tables_in_the_repository_are_drawn_from_runs_that_their_profile_plans(name):
+    with (CHECKOUT / "figures" / name / "main_results.csv").open(encoding="utf-8") as table:
+        drawn = {run for row in csv.DictReader(table) for run in row["runs"].split()}
+    assert drawn == {config.id for config in profiles.load(name).runs}
