@@ -90,12 +90,12 @@ def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _
     gained = _difference(right, base[0]) if needs_gain else None
     if difference is None or (needs_gain and gained is None):
         return replace(bare, lacking="its runs have no item or no seed in common")
-    found = replace(bare, difference=difference, edge=at_an_edge(bare.runs))
+    compared = replace(bare, difference=difference, edge=at_an_edge(bare.runs))
     if gained is None:
-        return found
+        return compared
     skill = _difference(right, mean_of(used[1], "majority"))
     assert skill is not None  # both are of the same items
-    return replace(found, gain=stats.interval(gained), skill=stats.interval(skill))
+    return replace(compared, gain=stats.interval(gained), skill=stats.interval(skill))
 
 
 def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:
