@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, command: Any, text: str, fields: bool = False) -> argparse.ArgumentParser:
+        """A subcommand; with ``fields`` it takes every field of a configuration as an option."""
         sub = commands.add_parser(
             name,
             help=text,

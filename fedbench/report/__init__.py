@@ -13,6 +13,7 @@ from fedbench.report.captions import (
     resources_caption,
 )
 from fedbench.report.claims import FIGURE, TABLE, check_equal_passes, check_scores, check_written
+from fedbench.report.differences import contrasts
 from fedbench.report.energy import (
     energy_figure,
     energy_table,
@@ -37,7 +38,7 @@ from fedbench.report.sentences import (
     say_main,
     say_resources,
 )
-from fedbench.report.tables import contrasts, main_results, wide
+from fedbench.report.tables import main_results, wide
 from fedbench.report.writing import write_table
 
 __all__ = [

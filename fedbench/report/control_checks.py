@@ -16,8 +16,9 @@ from scipy.special import stdtrit
 
 from fedbench.report import stats
 from fedbench.report.cells import cells
+from fedbench.report.differences import contrasts
 from fedbench.report.scores import ACCURACY, mean_of
-from fedbench.report.tables import contrasts, main_results
+from fedbench.report.tables import main_results
 from fedbench.store import Run
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.paths import fresh_home
 from fedbench.report.compare import TOLERANCES, parse
+from fedbench.report.differences import contrasts
 from fedbench.report.inventory import convergence
 from fedbench.report.scores import OWN, WORST
-from fedbench.report.tables import contrasts, main_results
+from fedbench.report.tables import main_results
 from fedbench.store import Run
 
 if TYPE_CHECKING:

@@ -1,4 +1,6 @@
-"""Every table as a plain frame: values are fractions, one row per thing said.
+"""The main table as a plain frame, a row per score, and the form of it that people read.
+
+Values are fractions. Differences of cells are in :mod:`fedbench.report.differences`.
 
 How a frame is rendered and written, with the runs it came from, is in
 :mod:`fedbench.report.writing`.
@@ -6,13 +8,11 @@ How a frame is rendered and written, with the runs it came from, is in
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedbench.config import SETTINGS, TRAINED, PartitionConfig, RunConfig
+from fedbench.config import SETTINGS, PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
-from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
 from fedbench.report.cells import POOLED, Cell, Holders, cells, held_for_training, holders
 from fedbench.report.origin import titled
@@ -37,20 +37,8 @@ MAIN_COLUMNS = (
     *("smallest_difference", "not_above", "verdict", "synthetic", "note", "runs"),
 )
 
-CONTRAST_COLUMNS = (
-    *("task", "task_title", "backbone", "method", "setting", "partition", "contrast", "metric"),
-    *("mean", "ci_low", "ci_high", "ci_kind", "n_seeds", "n_test", "smallest_difference"),
-    *("mcnemar", "verdict", "synthetic", "runs"),
-)
-
 #: what predictors without skill score on a site's own items is not asked
 _UNKNOWN = dict.fromkeys(REFERENCES, float("nan"))
-
-#: pairs of settings, and of methods within every trained setting
-SETTING_CONTRASTS = (("federated", "local"), ("federated", "centralized"), ("centralized", "base"))
-METHOD_CONTRASTS = (("qlora", "lora"), ("ia3", "lora"))
-#: what cells must have in common to be compared, beside the backbone or the method
-_ALIKE = ("task", "setting", "partition", "rule", "labels", "train_limit", "test_limit")
 
 
 def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.DataFrame:
@@ -90,7 +78,7 @@ def _cell_rows(
 ) -> list[dict[str, Any]]:
     if not cell.runs:
         return [_absent_row(cell)]
-    facts = _facts(cell)
+    facts = facts_of(cell)
     rows = []
     for metric, score in METRICS.items():
         if (estimate := score(cell)) is not None:
@@ -141,7 +129,7 @@ def _asked(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _facts(cell: Cell) -> dict[str, Any]:
+def facts_of(cell: Cell) -> dict[str, Any]:
     """What a cell's runs say about themselves."""
     metrics = cell.runs[0].metrics
     copied = {name: metrics[name] for name in ("task_title", "split")}
@@ -219,118 +207,6 @@ def _verdict(row: Mapping[Any, Any]) -> str:
 def not_above(row: Mapping[Any, Any]) -> list[str]:
     """The predictors without skill that a row of :func:`main_results` is not shown to beat."""
     return [name for name in REFERENCES if name in row["not_above"].split(", ")]
-
-
-def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
-    """Differences of two settings, methods or backbones, paired over seeds and items, in fractions.
-
-    Federated against local is compared on the common test set and on the sites' own items. Methods
-    are compared within each trained setting, and so is a backbone with its untrained twin; the
-    column of what is compared names both.
-    """
-    import pandas as pd
-
-    found = cells(runs)
-    where = holders(found)
-    rows = []
-    for left, right in itertools.product(found, repeat=2):
-        if _settings_compare(left, right):
-            rows += _contrast_rows(left, right, "setting", where)
-        elif _methods_compare(left, right):
-            rows += _contrast_rows(left, right, "method", where)
-        elif _weights_compare(left, right):
-            rows += _contrast_rows(left, right, "backbone", where)
-    return pd.DataFrame(rows, columns=list(CONTRAST_COLUMNS))
-
-
-def _settings_compare(left: Cell, right: Cell) -> bool:
-    pair = left.config.setting, right.config.setting
-    same = left.about == right.about and left.config.labels == right.config.labels
-    alike = left.config.partition == right.config.partition
-    either = left.pooled or right.pooled or alike
-    return pair in SETTING_CONTRASTS and same and either
-
-
-def _methods_compare(left: Cell, right: Cell) -> bool:
-    pair = left.config.method, right.config.method
-    same = left.config.backbone == right.config.backbone and _alike(left, right)
-    return pair in METHOD_CONTRASTS and same
-
-
-def _weights_compare(left: Cell, right: Cell) -> bool:
-    twins = right.config.backbone == left.config.backbone + SUFFIX
-    return twins and left.config.method == right.config.method and _alike(left, right)
-
-
-def _alike(left: Cell, right: Cell) -> bool:
-    trained = left.config.setting in TRAINED
-    return trained and all(getattr(left.config, n) == getattr(right.config, n) for n in _ALIKE)
-
-
-def _contrast_rows(left: Cell, right: Cell, differs: str, where: Holders) -> list[dict[str, Any]]:
-    pairs = {ACCURACY: (mean_of(left, "correct"), mean_of(right, "correct"))}
-    if right.config.setting == "local" != left.config.setting:
-        dealt = left.config.partition
-        pairs[OWN] = own_site(left, dealt, where), own_site(right, dealt, where)
-    rows = []
-    for metric, (a, b) in pairs.items():
-        difference = stats.minus(a, b) if a and b else None
-        if difference is not None:
-            rows.append(_contrast_row(left, right, differs, metric, difference))
-    return rows
-
-
-def _contrast_row(
-    left: Cell, right: Cell, differs: str, metric: str, difference: stats.Estimate
-) -> dict[str, Any]:
-    found = stats.interval(difference)
-    facts = _facts(left)
-    names = ("task", "task_title", "backbone", "method", "setting", "partition")
-    better, other = getattr(left.config, differs), getattr(right.config, differs)
-    contrast = f"{better} − {other}"
-    return {
-        **{name: facts[name] for name in names},
-        differs: contrast,
-        "contrast": contrast,
-        "metric": metric,
-        "mean": found.mean,
-        "ci_low": found.low,
-        "ci_high": found.high,
-        "ci_kind": found.kind,
-        "n_seeds": max(1, len(difference.seeds)),
-        "n_test": difference.items,
-        "smallest_difference": stats.smallest_difference(found),
-        "mcnemar": _within_seeds(left, right) if metric == ACCURACY else "",
-        "verdict": _direction(found, better, other),
-        "synthetic": facts["synthetic"],
-        "runs": " ".join(run.id for run in (*left.runs, *right.runs)),
-    }
-
-
-def _within_seeds(left: Cell, right: Cell) -> str:
-    """McNemar's p-value within each seed that both have, where each has one model to ask.
-
-    The test knows no clusters, so there is none where items share a sentence or a fact.
-    """
-    found = []
-    for seed, table in zip(left.seeds, left.tables, strict=True):
-        alone = right.config.setting == "base"
-        if not alone and seed not in right.seeds:
-            continue
-        other = right.tables[0 if alone else right.seeds.index(seed)]
-        both = table.merge(other, on="item", suffixes=("", "_other"))
-        if len(both) == len(table) == len(other) and both["cluster"].is_unique:
-            p = stats.mcnemar(
-                *((both[name] == 1).tolist() for name in ("correct", "correct_other"))
-            )
-            found.append(f"{p:.3g}")
-    return " ".join(found)
-
-
-def _direction(found: stats.Interval, left: str, right: str) -> str:
-    if found.low > 0:
-        return f"{left} higher"
-    return f"{right} higher" if found.high < 0 else "no difference shown"
 
 
 def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:

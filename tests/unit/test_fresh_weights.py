@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedbench.errors import FedbenchError
-from fedbench.models import backbones, fresh_weights
+from fedbench.models import backbones
+from tests.toys import make_backbone
 
 LAYER = "model.layers.0.mlp.up_proj.weight"
 
@@ -40,9 +41,15 @@ def test_the_same_weights_are_drawn_again_elsewhere(twin, tmp_path, monkeypatch)
     assert backbones.digest(str(twin)) != backbones.digest("fedbench-llama")
 
 
-def test_twins_of_two_backbones_with_folders_of_one_name_are_two(twin):
-    source = backbones.locate("fedbench-llama")
-    assert fresh_weights.untrained(source, "f" * 64) != twin
+def test_twins_of_two_backbones_with_folders_of_one_name_are_two(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "home"))
+    mine, other = (
+        make_backbone(tmp_path / name / "model", kind)
+        for name, kind in (("a", "llama"), ("b", "qwen2"))
+    )
+    assert mine.name == other.name
+    found = [backbones.model_type(f"{folder}:random") for folder in (mine, other)]
+    assert found == ["llama", "qwen2"]
 
 
 def test_a_disk_that_fills_up_leaves_no_half_twin(tmp_path, monkeypatch):

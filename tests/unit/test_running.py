@@ -300,6 +300,17 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_afterwards(
     assert run(config).adapter.exists()
 
 
+def test_half_a_result_is_never_taken_for_the_one_before_it(configure, other_code, monkeypatch):
+    first = run(configure())
+    other_code()
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "save", None)
+        with pytest.raises(TypeError):
+            run(configure())
+    assert not store.exists(first.id)
+    assert result(run(configure())) == result(first)
+
+
 def test_a_result_stays_until_its_successor_is_computed(configure, other_code, monkeypatch):
     first = run(configure())
     other_code()

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 
 import pytest
 
-from fedbench import profiles
+from fedbench import profiles, store
 from fedbench.config import parse_config
 from fedbench.energy import suite
 from fedbench.energy.memory import Peaks
@@ -17,6 +17,8 @@ from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, machine_shared, read_json
 from fedbench.freshness import ROOT
 from fedbench.provenance import _closure
+from fedbench.resolving import resolve
+from fedbench.running import run
 
 
 def fake(config, country):
@@ -177,6 +179,18 @@ def test_a_run_is_measured_phase_by_phase_and_leaves_nothing(home, backbones, to
     assert {"load", "train", "evaluate"} <= peaks.keys()
     assert all(10e6 < peak < 100e9 for peak in peaks.values())
     assert not (home / "runs").exists()
+
+
+def test_a_run_that_the_repository_keeps_is_measured_all_the_same(
+    home, backbones, toy_task, tmp_path, monkeypatch
+):
+    config = resolve(parse_config({
+        "task": toy_task, "backbone": str(backbones("llama")), "rounds": 1, "passes": 1,
+        "partition": {"kind": "iid", "sites": 2, "minimum": 2}, "max_tokens": 64,
+    }))  # fmt: skip
+    store.record([run(config)], tmp_path / "kept" / "own")
+    monkeypatch.setattr(store, "shipped", lambda name: tmp_path / "kept")
+    assert "train" in suite.measure_run(config, Steady())["seconds"]
 
 
 def test_a_run_without_validation_items_is_refused_in_one_sentence():

@@ -140,6 +140,20 @@ def test_an_empty_option_in_one_column(tmp_path: Path, describe: Describe) -> No
         load_task(describe(CHOICE, options="options"))
 
 
+def test_a_letter_names_the_option_under_it_in_whatever_order_they_stand(
+    tmp_path: Path, describe: Describe
+) -> None:
+    rows = [
+        {"question": f"what is {n}?", "given": {"B": f"no {n}", "A": f"yes {n}"}, "right": "A"}
+        for n in range(60)
+    ]
+    write_jsonl(tmp_path / "rows.jsonl", rows)
+    answer = {"field": "right", "kind": "letter"}
+    layouts = [{"files": {"all": "rows.jsonl"}}]
+    task = load_task(describe(CHOICE, options=["given"], answer=answer, layouts=layouts))
+    assert all(e.choices[e.gold].strip().startswith("yes") for e in task.examples)
+
+
 def test_a_score_that_is_no_number(tmp_path: Path, describe: Describe) -> None:
     write_jsonl(tmp_path / "rows.jsonl", labelled())
     answer = {"field": "label", "kind": "score", "thresholds": [-0.1, 0.1]}
