@@ -20,6 +20,7 @@ COMPUTES = {
     "nf4-dequantised": "NF4 backbone, dequantised",
 }
 _SPLITS = {"train": "training", "validation": "validation", "test": "test"}
+_ENERGY = "not measured: these runs shared the machine; their operations are counted"
 _SEEN_BEFORE = (
     "The built-in backbones were pretrained on text that includes sentiment statements composed by "
     "this project in the prompt format of this task."
@@ -61,24 +62,35 @@ def origins(runs: Iterable[Run]) -> list[dict[str, Any]]:
     for run in sorted(runs, key=lambda run: (*order(run.config), run.config.seed)):
         made = _made(run)
         group = groups.setdefault(str(made), made | {"inputs": {}, "runs": {}})
-        group["runs"][run.id] = _called(run)
-        inputs = ((run.config.task, "data"), (run.config.backbone, "backbone"))
-        group["inputs"] |= {
-            name: run.provenance[kind] for name, kind in inputs if kind in run.provenance
-        }
+        group["runs"][run.id] = _took(run)
+        group["inputs"] |= _inputs(run)
     return list(groups.values())
 
 
 def _made(run: Run) -> dict[str, Any]:
-    names = ("commit", "dirty", "code", "command", "versions", "hardware")
-    made = {name: run.provenance[name] for name in names if name in run.provenance}
-    return made | {"recorded": run.recorded, "moved": why_moved(run)}
+    made = _known_of(run, "commit", "dirty", "code", "command", "versions", "hardware")
+    return made | {"energy": _ENERGY, "recorded": run.recorded, "moved": why_moved(run)}
 
 
-def _called(run: Run) -> str:
+def _inputs(run: Run) -> dict[str, Any]:
+    """Task and backbone by the hash of their content, with files and revision where known."""
+    return {
+        run.config.task: _known_of(run, "data", "sources"),
+        run.config.backbone: _known_of(run, "backbone", "backbone_revision"),
+    }
+
+
+def _took(run: Run) -> dict[str, Any]:
+    """What the run was, when it began, how long it took, and its counted operations."""
     config = run.config
     parts = [config.task, config.backbone, config.method, config.setting]
-    return " ".join([*parts, config.partition.label, f"seed {config.seed}"])
+    called = " ".join([*parts, config.partition.label, f"seed {config.seed}"])
+    counted = {name: run.metrics[name] for name in ("flops",) if name in run.metrics}
+    return {"run": called} | _known_of(run, "started", "seconds") | counted
+
+
+def _known_of(run: Run, *names: str) -> dict[str, Any]:
+    return {name: run.provenance[name] for name in names if name in run.provenance}
 
 
 def remarks(runs: Sequence[Run]) -> list[str]:

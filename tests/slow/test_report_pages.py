@@ -52,11 +52,13 @@ def report(tmp_path):
         folder.mkdir(parents=True)
         nbformat.write(made, folder / "01_page.ipynb")
     caption = "Look-alike: synthetic look-alike data, never evidence for the paper's claims."
-    run = {"0123456789abcdef": "lookalike_fpb fedbench-llama lora federated iid seed 0"}
+    called = "lookalike_fpb fedbench-llama lora federated iid seed 0"
+    took = {"run": called, "started": "2026-11-20T17:10:20Z", "seconds": 8.8, "flops": 10}
+    inputs = {"lookalike_fpb": {"data": "0" * 64, "sources": {"questions.jsonl": "1" * 64}}}
     origin = {
         "commit": "0123456789abcdef", "dirty": True, "code": "abc", "moved": "", "recorded": False,
         "command": "python -m fedbench figures --profile tiny", "hardware": "x86_64, 2 cores",
-        "versions": {"torch": "2.13.0"}, "inputs": {"lookalike_fpb": "0" * 64}, "runs": run,
+        "versions": {"torch": "2.13.0"}, "inputs": inputs, "runs": {"0123456789abcdef": took},
     }  # fmt: skip
     for name in ("main_table", "main_results_figure"):
         write_json(drawn / f"{name}.json", {"caption": caption, "origins": [origin]})

@@ -144,11 +144,15 @@ def test_claims_are_shown_as_make_verify_wrote_them(runs, tmp_path, monkeypatch)
 
 def test_the_same_origin_is_shown_once_with_all_its_runs(tmp_path):
     for name, run in (("a", "1"), ("b", "2")):
-        origin = {"commit": "c", "runs": {run: "lora"}, "inputs": {name: "hash"}}
+        origin = {"commit": "c", "runs": {run: {"run": "lora"}}, "inputs": {name: {"data": "hash"}}}
         (tmp_path / f"{name}.json").write_text(json.dumps({"origins": [origin]}))
 
     assert distinct_origins(tmp_path) == [
-        {"commit": "c", "runs": {"1": "lora", "2": "lora"}, "inputs": {"a": "hash", "b": "hash"}}
+        {
+            "commit": "c",
+            "runs": {"1": {"run": "lora"}, "2": {"run": "lora"}},
+            "inputs": {"a": {"data": "hash"}, "b": {"data": "hash"}},
+        }
     ]
 
 

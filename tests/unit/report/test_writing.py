@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import audit, main_results, wide, write_table
-from fedbench.report.origin import face, remarks
+from fedbench.report.origin import face, origins, remarks
 from fedbench.report.writing import latex, markdown, render
 
 
@@ -196,6 +197,26 @@ def test_provenance_names_the_runs_behind_a_table_and_no_others(runs, tmp_path):
     assert groups[0]["versions"] == {"torch": "2.9.0"}
     assert groups[0]["hardware"] == "x86_64, 2 cores"
     assert set(groups[0]["runs"]) == {run.id for run in runs if run.config.setting == "base"}
+
+
+def test_provenance_says_when_a_run_began_what_it_took_and_which_revisions_it_read(
+    save, config, tmp_path
+):
+    run = save(config("federated"))
+    made = {"started": "2026-01-02T03:04:05Z", "seconds": 8.8, "data": "0" * 64, "backbone": "1"}
+    read = {"backbone_revision": "abc", "sources": {"all.txt": "2" * 64}}
+    known = replace(
+        run, provenance=run.provenance | made | read, metrics=run.metrics | {"flops": 7}
+    )
+    [group] = origins([known])
+
+    called = "fpb fedbench-llama lora federated iid seed 0"
+    assert group["runs"][run.id] == {
+        "run": called, "started": made["started"], "seconds": 8.8, "flops": 7
+    }  # fmt: skip
+    assert group["inputs"]["fpb"] == {"data": "0" * 64, "sources": read["sources"]}
+    assert group["inputs"]["fedbench-llama"] == {"backbone": "1", "backbone_revision": "abc"}
+    assert "not measured" in group["energy"]
 
 
 def test_latex_is_escaped_and_uses_booktabs():
