@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_FACE_WIDTH = 62  #: characters of 7 points in a column
+_FACE_LINE = 0.12  #: inches
+_LABEL_WIDTH = 26  #: characters along the height of one panel
 _READABLE_TOPICS = 8
 _COUNTED_TOPICS = 4
 OWN_DATA = "local"  #: the setting whose validation data are each site's own
@@ -70,14 +73,20 @@ def write_picture(figure: Figure, name: str, folder: Path, said: str) -> None:
     """
     with style.look():
         if said:
-            words = textwrap.fill(said, 68)
-            figure.supxlabel(words, fontsize=7, color="0.35", style="italic")
+            _write_face(figure, textwrap.wrap(said, _FACE_WIDTH))
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, for both files
         for kind, metadata in _METADATA.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=style.DPI, metadata=metadata)
             write_bytes(folder / f"{name}.{kind}", buffer.getvalue())
+
+
+def _write_face(figure: Figure, lines: Sequence[str]) -> None:
+    """Words under the panels, which keep their height unless the page ends."""
+    grown = figure.get_figheight() + len(lines) * _FACE_LINE
+    figure.set_figheight(min(grown, style.TALLEST))
+    figure.supxlabel("\n".join(lines), fontsize=7, color="0.35", style="italic")
 
 
 def title_of(part: pd.DataFrame) -> str:
@@ -204,9 +213,8 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
         for ax in axes[-1]:
             ax.set_xlabel("passes over the data")
         _name_settings(figure)
-        figure.supylabel(
-            "validation accuracy, each on its own data (%)\nband: least to greatest seed"
-        )
+        words = "validation accuracy, each on its own data (%); band: least to greatest seed"
+        figure.supylabel(textwrap.fill(words, _LABEL_WIDTH * len(tasks)))
     return figure
 
 

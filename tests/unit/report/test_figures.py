@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import combinations
 
 import pandas as pd
 import pytest
@@ -170,26 +171,39 @@ def test_a_site_too_small_to_train_is_starred(save, config, too_small):
     assert not [label for label in labels if label.startswith("01*")]
 
 
-def outside(figure):
-    """Words that reach over an edge of the figure."""
+def reaches_over(figure):
+    """By how many inches what is drawn reaches over the edges of the figure."""
     figure.draw_without_rendering()
-    edge, renderer = figure.bbox, figure._get_renderer()
-    texts = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
-    boxes = {text.get_text(): text.get_window_extent(renderer) for text in texts}
-    return [
-        words
-        for words, box in boxes.items()
-        if box.x0 < edge.x0 - 1
-        or box.x1 > edge.x1 + 1
-        or box.y0 < edge.y0 - 1
-        or box.y1 > edge.y1 + 1
-    ]
+    drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    return max(-drawn.x0, -drawn.y0, drawn.x1 - width, drawn.y1 - height, 0)
+
+
+def overlapping(figure):
+    """Pairs of the figure's own words (title, labels, face) that stand upon each other."""
+    figure.draw_without_rendering()
+    renderer = figure._get_renderer()
+    boxes = {text.get_text(): text.get_window_extent(renderer) for text in figure.texts}
+    return [pair for pair in combinations(boxes, 2) if boxes[pair[0]].overlaps(boxes[pair[1]])]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_words_stay_within_the_figure_and_apart(runs, name, tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr("fedbench.report.figures.face", lambda runs: "What must be said. " * 15)
+    few = [run for run in runs if tasks == 2 or run.config.task == "fpb"]
+    numbers, draw, caption = DRAWN[name]
+    frame = numbers(few)
+    figure = draw(frame)
+    report.save_figure(figure, frame, name, tmp_path, few, caption(frame))
+
+    assert reaches_over(figure) < 0.01
+    assert overlapping(figure) == []
 
 
 def test_no_title_of_a_composition_is_cut_at_an_edge(runs):
     frame = report.composition(runs).assign(task_title="Look-alike of MedMCQA", synthetic=True)
 
-    assert outside(report.composition_figure(frame)) == []
+    assert reaches_over(report.composition_figure(frame)) < 0.01
 
 
 def test_the_darkest_field_of_a_composition_is_its_greatest_share(runs):
