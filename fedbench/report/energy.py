@@ -254,9 +254,15 @@ def energy_caption(record: Mapping[str, Any]) -> str:
         f"Energy on {spec['task']} with {spec['backbone']}: mean and 95 % t interval over "
         f"{_repeats(record)}.{synthetic} {how}.{warning if guessed else ''} "
         f"Idle power: {idling}. {one['grid_g_per_kwh']:.0f} g CO2e per kWh ({one['grid_source']}). "
-        f"Energy to a target is that of training, {_EVEN}. "
+        f"Energy to a target is that of training, {_EVEN}. {_overhead(record)} "
         f"Scoring includes the scorer that never sees the question.{moved}"
     )
+
+
+def _overhead(record: Mapping[str, Any]) -> str:
+    """What reading the meter added to the run where it added most; it is billed to no phase."""
+    shares = [one["overhead_seconds"] / one["wall_seconds"] for one in record["measurements"]]
+    return f"Reading the meter took at most {100 * max(shares):.1f} % of a run's time."
 
 
 def _repeats(record: Mapping[str, Any]) -> str:

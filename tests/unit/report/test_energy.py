@@ -36,6 +36,7 @@ def measurement(method="lora", setting="federated", repeat=0, scale=1.0, how=HOW
         "tokens": 1000,
         "items": 400,
         "wall_seconds": 9.0,
+        "overhead_seconds": 0.09,
         "peak_memory_bytes": {"train": 500_000_000, "evaluate": 700_000_000},
         "bytes_down": 4000,
         "bytes_up": 2000,
@@ -159,6 +160,11 @@ TWICE = [*ONCE, *(measurement(setting=setting, repeat=1) for setting in SETTINGS
 def test_caption_and_figure_count_the_repeats_that_are_there(done, said):
     assert f"interval over {said}." in energy.energy_caption(record(*done))
     assert energy.face(record(*done)).endswith(f"; {said}")
+
+
+def test_the_caption_says_what_reading_the_meter_took_where_it_took_most():
+    made = record(measurement(), measurement(repeat=1) | {"overhead_seconds": 0.45})
+    assert "Reading the meter took at most 5.0 % of a run's time." in energy.energy_caption(made)
 
 
 def test_a_record_of_other_code_is_remarked_beside_verdicts():
