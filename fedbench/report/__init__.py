@@ -17,6 +17,7 @@ from fedbench.report.differences import contrasts
 from fedbench.report.energy import (
     energy_figure,
     energy_table,
+    needs_and_shares,
     save_energy_figure,
     say_energy,
     write_energy_table,
@@ -64,6 +65,7 @@ __all__ = [
     "main_figure",
     "main_parts",
     "main_results",
+    "needs_and_shares",
     "resources",
     "resources_caption",
     "resources_figure",

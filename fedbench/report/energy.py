@@ -34,6 +34,7 @@ Measurement = Mapping[str, Any]
 _COUNTED = ("cpu", "gpu")
 _JOULES_PER_KWH = 3.6e6
 _MOVED = "Measured with other code or another suite than today's: make energy measures anew."
+_SHARE = "share of "
 _EVEN = "split evenly over rounds"  #: no meter is read at the end of each
 ESTIMATED = "estimated"
 COUNTED = "counted"
@@ -63,7 +64,7 @@ def _to_target(one: Measurement, target: float) -> float:
 def _quantities(target: float) -> dict[tuple[str, str], Callable[[Measurement], float]]:
     """Name and unit of everything reported, and how it follows from one measurement."""
     shares: dict[tuple[str, str], Callable[[Measurement], float]] = {
-        (f"share of {name}", "of all energy"): lambda one, name=name: (  # type: ignore[misc]
+        (f"{_SHARE}{name}", "of all energy"): lambda one, name=name: (  # type: ignore[misc]
             _joules(one, [name], _COUNTED) / _joules(one, PHASES, _COUNTED)
         )
         for name in PHASES
@@ -117,6 +118,12 @@ def energy_table(record: Mapping[str, Any] | None) -> pd.DataFrame:
                 | _summary(values)
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def needs_and_shares(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What a method needs, and which share of the energy each phase of a run takes."""
+    shares = frame["quantity"].str.startswith(_SHARE)
+    return frame[~shares], frame[shares]
 
 
 def _groups(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
@@ -219,12 +226,11 @@ def _saving(
 
 
 def energy_wide(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table that people read: a row per method and setting, headline quantities as columns."""
+    """The table that people read: a row per method and setting, a column per quantity."""
     import pandas as pd
 
-    chosen = frame[~frame["quantity"].str.startswith("share of")]
     rows = []
-    for _, part in chosen.groupby(["method", "setting"], sort=False):
+    for _, part in frame.groupby(["method", "setting"], sort=False):
         first = part.iloc[0]
         cells = {f"{row.quantity} ({row.unit})": _cell(row) for row in part.itertuples()}
         rows.append({"method": first["method"], "setting": first["setting"], **cells})

@@ -86,8 +86,11 @@ def test_known_joules_give_known_quantities(frame, quantity, unit, expected):
 
 
 def test_shares_of_phases_add_up_to_one(frame):
-    shares = frame[frame["quantity"].str.startswith("share of")]
+    needs, shares = energy.needs_and_shares(frame)
     assert shares["mean"].sum() == pytest.approx(1)
+    assert len(needs) + len(shares) == len(frame)
+    assert set(shares["unit"]) == {"of all energy"}
+    assert "share of train (of all energy)" in energy.energy_wide(shares).columns
 
 
 def test_repeats_give_a_t_interval(frame):
