@@ -31,6 +31,25 @@ def test_fpb() -> None:
     assert task.labels == ("negative", "neutral", "positive")
 
 
+def test_the_damaged_line_of_the_strictest_phrasebank_is_named(tmp_path: Path) -> None:
+    """The release with all annotators agreeing has a line 38 that holds nothing but ``1``."""
+    release = Path(os.environ["FEDBENCH_DATA"]) / "fpb" / "Sentences_AllAgree.txt"
+    lines = release.read_text(encoding="latin-1").split("\n")
+    for name, kept in (("whole", lines), ("mended", lines[:37] + lines[38:])):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / release.name).write_text("\n".join(kept), encoding="latin-1")
+        (folder / "strict.yml").write_text(
+            'name: strict\ntitle: Strict\ndomain: finance\nprompt: "{sentence}\\nSentiment:"\n'
+            "labels: [negative, neutral, positive]\nanswer: {field: label}\nnear_repeats: drop\n"
+            f"layouts: [{{files: {{all: {release.name}}}, format: sentence_at_label, "
+            "encoding: latin-1}]\n"
+        )
+    with pytest.raises(FedbenchError, match="line 38: '1' is not of the form sentence@label"):
+        load_task(str(tmp_path / "whole" / "strict.yml"))
+    assert load_task(str(tmp_path / "mended" / "strict.yml")).audit["rows"] == 2264 - 1
+
+
 def test_fiqa_sa() -> None:
     task = load_task("fiqa_sa")
     assert task.audit["near_repeats"] == 1
