@@ -39,6 +39,7 @@ class GridSpec(Frozen):
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     settings: tuple[Setting, ...] = SETTINGS
+    passes: tuple[float, ...] = ()  #: that its search tries; empty: those of the profile's search
     common: Mapping[str, Any] = {}
 
 
@@ -201,7 +202,12 @@ def asked_of_search(spec: ProfileSpec) -> dict[str, Any]:
     """What a search depends on, as ``data/tuning.json`` keeps it, but for the code."""
     assert spec.tuning is not None
     runs = {"partition": spec.partitions[-1].label, "runs": dict(spec.common)}
-    return {**spec.tuning.model_dump(mode="json"), **runs}
+    own = {
+        cell.key: {"passes": list(grid.passes), **grid.common}
+        for cell, grid in cells(spec)
+        if grid.passes or grid.common
+    }
+    return {**spec.tuning.model_dump(mode="json"), **runs, "runs of single cells": own}
 
 
 def searched() -> dict[str, Any]:

@@ -51,8 +51,9 @@ def tune(profile: str) -> None:
     searched()  # a damaged file is told before the search, not after it
     grids = dict(cells(spec))
     scores: dict[Cell, Scores] = {cell: {} for cell in grids}
-    first: Axes = (search.learning_rates, search.passes)
-    axes = dict.fromkeys(grids, first)
+    axes: dict[Cell, Axes] = {
+        cell: (search.learning_rates, grid.passes or search.passes) for cell, grid in grids.items()
+    }
     for _ in range(search.extensions + 1):
         _fill(spec, search, grids, axes, scores)
         axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}

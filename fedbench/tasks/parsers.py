@@ -80,10 +80,7 @@ def read_sentence_at_label(path: Path, encoding: str) -> Parsed:
         if at and sentence.strip():
             yield where, {"sentence": sentence.strip(), "label": label.strip()}
         elif line.strip():
-            raise FedbenchError(
-                f"{where}: {line.strip()[:40]!r} is not of the form sentence@label; {AGAIN}, or "
-                "take the line out if the release itself has it."
-            )
+            raise FedbenchError(f"{where}: not of the form sentence@label; {AGAIN}.")
 
 
 def read_fiqa(path: Path, encoding: str) -> Parsed:

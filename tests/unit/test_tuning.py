@@ -120,7 +120,10 @@ def test_a_search_scores_every_point_on_every_seed_and_keeps_the_best(file, monk
     assert {config.seed for config in asked} == {*spec.tuning.seeds}
     assert {config.test_limit for config in asked} == {1}
     assert len({config.id for config in asked}) == len(asked)
-    for cell in written["smoke"]["cells"].values():
+    own = {cell.key: grid.passes for cell, grid in profiles.cells(spec) if grid.passes}
+    assert own
+    for key, cell in written["smoke"]["cells"].items():
+        assert cell["passes"] in own.get(key, spec.tuning.passes)
         rates = cell["learning_rates_tried"]
         nearest = min(rates, key=lambda rate: abs(rate - 0.05))
         assert cell["learning_rate"]["centralized"] == nearest
@@ -148,3 +151,16 @@ def test_a_search_for_what_the_profile_no_longer_names_is_told(file, monkeypatch
     })  # fmt: skip
     monkeypatch.setattr(profiles, "read_spec", lambda name: changed)
     assert "searched with other runs, seeds than" in profiles.search_moved("smoke")
+
+
+@pytest.mark.parametrize("change", [{"passes": (99,)}, {"common": {"rounds": 99}}])
+def test_a_search_for_what_one_block_no_longer_names_is_told(file, monkeypatch, change):
+    monkeypatch.setattr(
+        tuning, "ensure_runs", lambda configs: [run_of(c, record(0.5)) for c in configs]
+    )
+    tuning.tune("smoke")
+    spec = profiles.read_spec("smoke")
+    grid = (spec.grid[0].model_copy(update=change), *spec.grid[1:])
+    changed = spec.model_copy(update={"grid": grid})
+    monkeypatch.setattr(profiles, "read_spec", lambda name: changed)
+    assert "searched with other runs of single cells than" in profiles.search_moved("smoke")
