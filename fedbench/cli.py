@@ -32,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if extra and not known.takes_fields:
         parser.error(f"unknown arguments: {' '.join(extra)}")
     try:
+        _check_data_folder()
         return int(known.command(known, extra) or 0)
     except FedbenchError as error:
         print(f"fedbench: {error}", file=sys.stderr)
@@ -45,6 +46,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     return 0
+
+
+def _check_data_folder() -> None:
+    """A folder that is not there must not send anybody to the hub.
+
+    Raises:
+        FedbenchError: FEDBENCH_DATA names no folder.
+    """
+    given = os.environ.get("FEDBENCH_DATA")
+    if given and not Path(given).is_dir():
+        raise FedbenchError(
+            f"FEDBENCH_DATA is {given}, which is no folder: correct it or unset it."
+        )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -104,7 +118,12 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("--reference", type=Path, help="another folder, not the last commit")
         if command is _reproduce:
             sub.add_argument("table", help="main_results, contrasts or convergence_final")
-            sub.add_argument("row", type=int, help="its number in the CSV, from 1")
+            sub.add_argument(
+                "row",
+                nargs="+",
+                help="its number in the CSV, from 1, or words that only it has, such as "
+                "lookalike_fpb fedbench-llama lora federated iid accuracy",
+            )
         if command is _report:
             sub.add_argument("--figures", type=Path, help="where they are (figures/PROFILE)")
     return parser
@@ -299,6 +318,7 @@ def _verify(known: argparse.Namespace, extra: Sequence[str]) -> int:
 
 
 def _compare(known: argparse.Namespace, extra: Sequence[str]) -> int:
+    from fedbench.report.build import find_notebooks
     from fedbench.report.compare import (
         LEFT_OUT,
         compare,
@@ -307,8 +327,12 @@ def _compare(known: argparse.Namespace, extra: Sequence[str]) -> int:
         of_folder,
         show,
     )
+    from fedbench.report.site import executed
 
     folder = _figures_folder(known)
+    if known.output is None:  # what the repository came with would be held against itself
+        profiles.read_spec(known.profile)
+        executed(find_notebooks(CHECKOUT / "notebooks"), known.profile)
     reference = of_folder(known.reference) if known.reference else of_commit(folder)
     here = of_folder(Path(folder))
     found = compare(reference, here)
@@ -322,11 +346,13 @@ def _compare(known: argparse.Namespace, extra: Sequence[str]) -> int:
 def _reproduce(known: argparse.Namespace, extra: Sequence[str]) -> int:
     import torch
 
-    from fedbench.report.reproduce import reproduce
+    from fedbench.report.reproduce import path_of, reproduce, row_number
 
     torch.set_num_threads(1)
+    folder = Path(_figures_folder(known))
+    row = row_number(path_of(known.table, folder), known.row)
     with machine_shared():
-        found = reproduce(known.profile, known.table, known.row, Path(_figures_folder(known)))
+        found = reproduce(known.profile, known.table, row, folder)
     print(found)
     return 0 if found.within else 1
 

@@ -61,6 +61,12 @@ def _to_target(one: Measurement, target: float) -> float:
     return spent * reached[0] / len(curve) if reached else float("nan")
 
 
+def _sent(one: Measurement) -> float:
+    """Bytes between sites and server; a site that trains alone sends nothing to anybody."""
+    sent = one["bytes_down"] + one["bytes_up"]
+    return float(sent) if one["config"]["setting"] == "federated" else 0.0
+
+
 def _quantities(target: float) -> dict[tuple[str, str], Callable[[Measurement], float]]:
     """Name and unit of everything reported, and how it follows from one measurement."""
     shares: dict[tuple[str, str], Callable[[Measurement], float]] = {
@@ -86,9 +92,7 @@ def _quantities(target: float) -> dict[tuple[str, str], Callable[[Measurement], 
         ("whole run", "s"): lambda one: one["wall_seconds"],
         ("peak memory in training", "MB"): lambda one: one["peak_memory_bytes"]["train"] / 1e6,
         ("peak memory in scoring", "MB"): lambda one: one["peak_memory_bytes"]["evaluate"] / 1e6,
-        ("payloads, both directions", "kB"): lambda one: (
-            (one["bytes_down"] + one["bytes_up"]) / 1e3
-        ),
+        ("payloads, both directions", "kB"): lambda one: _sent(one) / 1e3,
         ("adapter", "kB"): lambda one: one["adapter_bytes"] / 1e3,
         **shares,
     }
@@ -254,7 +258,7 @@ def energy_caption(record: Mapping[str, Any]) -> str:
     idling = idle if isinstance(idle, str) else f"{idle:.1f} W"
     synthetic = " Synthetic look-alike task." if spec["task"].startswith("lookalike") else ""
     guessed = any(is_estimated(one["how"].get(name, "")) for name in _COUNTED)
-    warning = " Estimated values carry ~: rated power times time cannot rank methods by energy."
+    warning = " Estimated values carry ~: power guessed from load cannot rank methods by energy."
     moved = f" {_MOVED}" if record.get("moved") else ""
     return (
         f"Energy on {spec['task']} with {spec['backbone']}: mean and 95 % t interval over "

@@ -44,8 +44,9 @@ GPUS: Mapping[str, tuple[float, float]] = {
     "RTX 4090": (165e12, 450),
     "L4": (121e12, 72),
 }
-#: What GPU-hours are told for where there is no GPU, or one that the list does not have.
-REFERENCE = Device("cuda", "NVIDIA A100 80GB", 80e9, *GPUS["A100"])
+#: What GPU-hours are told for where there is no GPU, or one that the list does not have: one that
+#: holds the largest run of the profile `paper`.
+REFERENCE = Device("cuda", "NVIDIA H200", 141e9, *GPUS["H200"])
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def reproduce(
         FedbenchError: no such table or row, a row without runs, or runs that the profile does not
             plan.
     """
-    draw, row = _drawn(table), _row(folder / f"{table.removesuffix('.csv')}.csv", number)
+    draw, row = _drawn(table), _row(path_of(table, folder), number)
     configs = _configs(row, profile)
     others = _knowing_sites(row, profile)
     with fresh_home():
@@ -86,9 +86,32 @@ def reproduce(
             print(f"run {place} of {len(configs)}: {about}", flush=True)
             done.append(do(config))
         again = _same_row(draw([*done, *others]), row)
-    about = " ".join(row[key] for key in _KEYS if row.get(key))
+    about = ", ".join(f"{key} {row[key]}" for key in _KEYS if row.get(key))
     given = [name for name in NUMBERS if row[name]]  # a single seed has no interval over seeds
     return Reproduced(about, *({n: float(each[n]) for n in given} for each in (row, again)))
+
+
+def path_of(table: str, folder: Path) -> Path:
+    """The CSV of a table, named with or without its ending."""
+    return folder / f"{table.removesuffix('.csv')}.csv"
+
+
+def row_number(path: Path, words: Sequence[str]) -> int:
+    """The row of a table that has all ``words`` among what tells its rows apart, from 1.
+
+    Raises:
+        FedbenchError: no such table, or none or several such rows.
+    """
+    if len(words) == 1 and words[0].isdigit():
+        return int(words[0])
+    named = [{row[key] for key in _KEYS if row.get(key)} for row in _rows(path)]
+    fitting = [number for number, known in enumerate(named, start=1) if known.issuperset(words)]
+    if len(fitting) != 1:
+        raise FedbenchError(
+            f"{len(fitting)} rows of {path} have the words {', '.join(words)}: name one row by its "
+            f"number, or by what it says under {', '.join(_KEYS)}."
+        )
+    return fitting[0]
 
 
 def _drawn(table: str) -> Callable[[Sequence[Run]], pd.DataFrame]:
@@ -101,10 +124,14 @@ def _drawn(table: str) -> Callable[[Sequence[Run]], pd.DataFrame]:
     )
 
 
-def _row(path: Path, number: int) -> dict[str, str]:
+def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise FedbenchError(f"{path} does not exist: draw it with make figures first.")
-    rows = parse(path.read_text(encoding="utf-8"))
+    return parse(path.read_text(encoding="utf-8"))
+
+
+def _row(path: Path, number: int) -> dict[str, str]:
+    rows = _rows(path)
     if not 1 <= number <= len(rows):
         raise FedbenchError(f"{path} has rows 1 to {len(rows)}: {number} is none of them.")
     return rows[number - 1]

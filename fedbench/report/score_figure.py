@@ -33,6 +33,8 @@ _LINES: dict[str, tuple[Literal["--", ":"], str]] = {
     "chance": ("--", "0.25"),
     "majority": (":", "#D55E00"),
 }
+#: how a single seed is drawn
+_SEED: Any = {"markersize": 2.2, "markerfacecolor": "white", "markeredgewidth": 0.5}
 
 
 def main_parts(frame: pd.DataFrame, metric: str = ACCURACY) -> dict[str, pd.DataFrame]:
@@ -171,7 +173,7 @@ def _draw_score(ax: Axes, row: dict[Any, Any], place: float) -> None:
     seeds = [100 * float(value) for value in row["per_seed"].split()]
     if len(seeds) > 1:
         (points,) = ax.plot(seeds, [place] * len(seeds), "o", color=looks.color, zorder=4)
-        points.set(markersize=2.2, markerfacecolor="white", markeredgewidth=0.5)
+        points.set(**_SEED)
     ax.plot(middle, place, looks.marker, color=looks.color, zorder=3)
 
 
@@ -195,4 +197,6 @@ def _legend(figure: Figure) -> None:
         Line2D([], [], color=color, linestyle=dash, linewidth=1, label=label)
         for label, (dash, color) in _LINES.items()
     ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    seed = Line2D([], [], color="0.35", marker="o", linestyle="", label="one seed")
+    seed.set(**_SEED)
+    figure.legend(handles=[*handles, seed], loc="outside upper center", ncols=4)

@@ -37,7 +37,9 @@ class Trial:
     runs: tuple[Run, ...] = ()
     difference: Estimate | None = None
     gain: Interval | None = None  #: of the reference over the untuned backbone
-    skill: Interval | None = None  #: of the reference over always giving the commonest answer
+    #: of the reference over always giving the commonest answer; where one setting must beat
+    #: another, of the better of the two
+    skill: Interval | None = None
     edge: str = ""  #: which learning rates ended at the edge of their search
 
 
@@ -90,12 +92,21 @@ def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _
     gained = _difference(right, base[0]) if needs_gain else None
     if difference is None or (needs_gain and gained is None):
         return replace(bare, lacking="its runs have no item or no seed in common")
-    compared = replace(bare, difference=difference, edge=at_an_edge(bare.runs))
-    if gained is None:
-        return compared
-    skill = _difference(right, mean_of(used[1], "majority"))
-    assert skill is not None  # both are of the same items
-    return replace(compared, gain=stats.interval(gained), skill=stats.interval(skill))
+    skilled = used[1:2] if needs_gain else used[:2]
+    return replace(
+        bare,
+        difference=difference,
+        edge=at_an_edge(bare.runs),
+        gain=stats.interval(gained) if gained else None,
+        skill=max(map(_skill, skilled), key=lambda interval: interval.low),
+    )
+
+
+def _skill(cell: Cell) -> Interval:
+    """What the cell scores above the commonest answer of its training data, on common items."""
+    above = _difference(mean_of(cell, "correct"), mean_of(cell, "majority"))
+    assert above is not None  # both are of the same items
+    return stats.interval(above)
 
 
 def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:

@@ -17,6 +17,9 @@ from the same items as the difference: with the margin at the estimate itself, a
 exactly the margin would pass two or three times too often. So a claim holds by the margin at the
 lower bound of the gain, and does not hold by that at the upper bound.
 
+Nothing is decided between settings or methods without skill: the reference of non-inferiority, and
+one of two settings that are compared, must be shown to beat the training majority.
+
 Sources:
     Non-inferiority with a margin that keeps a share of what the reference gained at least: U.S. FDA
     (2016), *Non-Inferiority Clinical Trials to Establish Effectiveness: Guidance for Industry*.
@@ -40,6 +43,7 @@ from fedbench.report.trials import Trial, trials
 from fedbench.tasks.specfile import read_spec
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be decided"
+WHERE_DECIDED = "where decided"
 SMALL = "cannot be decided at this scale"  #: there was too little to gain
 PASSED, FAILED = "machinery check passed", "machinery check failed"
 UNTESTED = "machinery check not decided"
@@ -176,18 +180,20 @@ def _bounds(trial: Trial, rule: Rule) -> tuple[float, float]:
 
 
 def _too_small(trial: Trial, rule: Rule) -> str:
-    """Why the reference has too little that could be lost; empty if it has enough."""
-    if trial.gain is None or trial.skill is None:
-        return ""
-    if trial.gain.low < rule.least_gain:
+    """Why there is too little that could be lost or compared; empty if there is enough."""
+    if trial.gain and trial.gain.low < rule.least_gain:
         return (
             f"{_reference(trial)} − base has the lower bound {points(trial.gain.low)}, and "
             f"{points(rule.least_gain)} points are needed"
         )
-    if trial.skill.low <= 0:
+    if trial.skill and trial.skill.low <= 0:
+        subject = (
+            _reference(trial) if trial.gain else f"neither {trial.part.of} nor {trial.part.to}"
+        )
+        verb, lost = ("is not", "be lost") if trial.gain else ("is", "differ")
         return (
-            f"{_reference(trial)} is not shown to beat the training majority (the difference has "
-            f"the lower bound {points(trial.skill.low)}), so there is no skill that could be lost"
+            f"{subject} {verb} shown to beat the training majority (the difference has the lower "
+            f"bound {points(trial.skill.low)}), so there is no skill that could {lost}"
         )
     return ""
 
@@ -347,8 +353,9 @@ def _is_limited(loss: Verdict | None) -> tuple[str, str]:
 def summaries(stated: Claims, judged: Sequence[Verdict]) -> list[Summary]:
     """One for every part of every claim, and for look-alikes and real tasks where both are there.
 
-    A part holds only if it holds in every cell that is decided, and at least one is. What only a
-    suite can tell is told of real tasks too, measured there or not.
+    A part holds only if it holds in every cell that is decided, and at least one is; its verdict
+    says so where others are not. What only a suite can tell is told of real tasks too, measured
+    there or not.
     """
     return [
         summary
@@ -368,6 +375,8 @@ def _summaries_of(claim: Claim, part: Part, judged: Sequence[Verdict]) -> Iterat
         against = sum(v.verdict in _NEGATIVE for v in some)
         word = _together(held, against, some)
         shown = _OF_LOOKALIKES[word] if synthetic else word
+        if word == HOLDS and held < len(some):
+            shown = f"{shown} {WHERE_DECIDED}"
         lacking = "" if some else NOT_MEASURED if suite else NOT_PLANNED
         yield Summary(claim.id, part.name, synthetic, shown, held, held + against, some, lacking)
 

@@ -52,17 +52,22 @@ def verify(profile: str, folder: Path, *, accept: bool = False) -> bool:
     ``accept`` the verdicts become the recorded ones, and the README's table is written anew.
 
     Raises:
-        FedbenchError: unknown profile, a damaged run, or verdicts that no valid check stands
-            behind were to be accepted.
+        FedbenchError: unknown profile, no runs, a damaged run, or verdicts that no valid check
+            stands behind were to be accepted.
     """
     stated, name = read_claims(), profiles.short_name(profile)
     runs, planned = grid.found(profile), grid.planned(profile)
+    if not runs:
+        raise FedbenchError(
+            f"None of the {len(planned)} runs of {name} is there, so nothing was verified or "
+            f"written: make figures PROFILE={profile} does them."
+        )
     found, energy = cells(runs, planned), energy_record(profile)
     told = judging.summaries(stated, judging.verdicts(stated, found, savings(energy)))
     failed = failures(found)
     said = [when_fixed(runs), *remarks(runs), *energy_remarks(energy)]
     print("\n".join([*lines(stated, told), "", *(f"note: {text}" for text in said), ""]))
-    checks = {check: _outcome(check, failed, runs) for check in _CHECKS}
+    checks = {check: failed.get(check, "passed") for check in _CHECKS}
     write_json(folder / "claims.json", _as_json(stated, name, told, checks, said))
     print(f"Wrote {folder / 'claims.json'}: {len(runs)} of {len(planned)} runs are there.")
     for check in _CHECKS:
@@ -79,11 +84,6 @@ def verify(profile: str, folder: Path, *, accept: bool = False) -> bool:
     unlike = differences(recorded, now)
     print("\n".join(unlike) or f"The verdicts of {name} are the recorded ones.")
     return not failed and not unlike
-
-
-def _outcome(check: str, failed: Mapping[str, str], runs: Sequence[Run]) -> str:
-    """What is said of a check: nothing can pass on nothing."""
-    return failed.get(check, "passed") if runs else "not checked: there are no runs"
 
 
 def failures(found: Sequence[Cell]) -> dict[str, str]:

@@ -51,16 +51,18 @@ def write_table(
 ) -> str:
     """Write ``frame`` as ``name``.csv, .md, .tex and .json; return the Markdown, to be shown.
 
-    The CSV holds every column, in fractions. The page shows ``columns`` only, in %, under a caption
-    that says by itself what is synthetic, not comparable, a subset, or recorded by older code.
+    The CSV holds every column, in fractions. The page shows ``columns`` only, in %, between its
+    caption and notes that say what is synthetic, not comparable, a subset, or recorded by older
+    code.
 
     Raises:
         FedbenchError: the folder cannot be written.
     """
     shown = frame[list(columns)] if columns else frame
     used = behind(frame, runs)
-    whole = " ".join([caption, *remarks(used)])
-    page = f"{whole}\n\n{markdown(shown)}"
+    notes = remarks(used)
+    whole = " ".join([caption, *notes])
+    page = "\n".join([caption, "", markdown(shown), *(f"- {note}" for note in notes), ""])
     write_bytes(folder / f"{name}.csv", numbers(frame))
     write_bytes(folder / f"{name}.md", page.encode())
     write_bytes(folder / f"{name}.tex", latex(shown, name, whole).encode())

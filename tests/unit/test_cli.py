@@ -116,7 +116,7 @@ def test_a_misspelt_option_ends_with_2_and_a_suggestion(capsys):
         (["plan", "--profile", "no_such_profile"], "no_such_profile"),
         (["report", "--profile", "no_such_profile"], "no_such_profile"),
         (["verify", "--profile", "no_such_profile"], "no_such_profile"),
-        (["compare", "--profile", "no_such_profile"], "figures/no_such_profile"),
+        (["compare", "--profile", "no_such_profile"], "There is no profile 'no_such_profile'"),
         (["reproduce", "contrasts", "1", "--profile", "no_such_profile"], "does not exist"),
     ],
 )
@@ -182,3 +182,9 @@ def test_the_help_says_what_every_field_means(model):
     assert {name for name, said in meanings(model).items() if said} >= {*model.model_fields} - {
         "partition"
     }
+
+
+def test_a_data_folder_that_is_not_there_is_told_before_anything_is_fetched(monkeypatch, capsys):
+    monkeypatch.setenv("FEDBENCH_DATA", "/no/such/folder")
+    assert main(["audit", "fpb"]) == 2
+    assert "FEDBENCH_DATA is /no/such/folder, which is no folder" in capsys.readouterr().err

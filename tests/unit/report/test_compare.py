@@ -93,8 +93,17 @@ def repository(tmp_path, monkeypatch):
     for words in (["init", "-q"], ["add", "."], [*name, "commit", "-qm", "One table"]):
         subprocess.run(["git", *words], cwd=tmp_path, check=True)
     monkeypatch.setattr(comparing, "CHECKOUT", tmp_path)
+    monkeypatch.setattr("fedbench.report.site.executed", lambda sources, profile: [])
     monkeypatch.chdir(tmp_path)
     return folder
+
+
+def test_tables_that_nobody_drew_here_are_not_compared_with_themselves(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path))
+    assert main(["compare", "--profile", "tiny"]) == 2
+    assert "run make figures PROFILE=tiny first" in capsys.readouterr().err
 
 
 def test_the_reference_is_what_the_last_commit_holds(repository, capsys):

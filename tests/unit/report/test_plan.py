@@ -181,7 +181,7 @@ def test_the_plan_of_the_paper_is_told_before_it_is_refused(monkeypatch, capsys)
         planning.plan("paper")
     said = capsys.readouterr().out
 
-    for word in ("GPU-hours: ", "kWh (estimated)", "downloads: 4", "disk: ", "A100", "board power"):
+    for word in ("GPU-hours: ", "kWh (estimated)", "downloads: 4", "disk: ", "H200", "board power"):
         assert word in said
 
 

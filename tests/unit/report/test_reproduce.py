@@ -102,7 +102,7 @@ def test_another_result_is_shown_beside_the_old_one(folder, again, save, capsys)
 
     assert not found.within
     assert f"mean     {row['mean']:10.6f} {found.now['mean']:10.6f}" in str(found)
-    assert "fpb fedbench-llama lora federated iid" in str(found)
+    assert "task fpb, backbone fedbench-llama, method lora, setting federated" in str(found)
 
 
 @pytest.mark.parametrize(
@@ -153,3 +153,18 @@ def test_the_command_ends_with_0_only_within_the_tolerance(monkeypatch, capsys, 
 
     assert main(["reproduce", "main_results", "3"]) == status
     assert "0.500000" in capsys.readouterr().out
+
+
+def test_a_row_is_named_by_words_that_only_it_has(folder):
+    path = reproducing.path_of("main_results", folder)
+    words = ["fpb", "federated", "dirichlet-0.3", "accuracy"]
+    number = reproducing.row_number(path, words)
+    row = pd.read_csv(path).iloc[number - 1]
+    assert [row[key] for key in ("task", "setting", "partition", "metric")] == words
+    assert reproducing.row_number(path, ["7"]) == 7
+
+
+@pytest.mark.parametrize(("words", "count"), [(["fpb", "accuracy"], r"\d+"), (["fbp"], "0")])
+def test_words_that_no_row_or_several_have_are_one_sentence(folder, words, count):
+    with pytest.raises(FedbenchError, match=rf"{count} rows of .* have the words {words[0]}"):
+        reproducing.row_number(reproducing.path_of("main_results.csv", folder), words)

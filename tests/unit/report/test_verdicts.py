@@ -433,8 +433,26 @@ def test_a_part_holds_if_it_holds_wherever_it_is_decided(three):
     ]
     real, generated = summaries(only(C1), judged(only(C1), runs))
 
-    assert (real.verdict, real.said) == (HOLDS, "holds on 1 of 2, 1 not decided")
+    assert (real.verdict, real.said) == ("holds where decided", "holds on 1 of 2, 1 not decided")
     assert (generated.verdict, generated.said) == (PASSED, "passed on 1 of 1")
+
+
+@pytest.mark.parametrize("part", [part.name for part in C2.parts])
+@pytest.mark.parametrize(("local", "federated"), [(200, 300), (300, 200)])
+def test_settings_without_skill_are_not_compared(answered, part, local, federated):
+    """The commonest answer is right on 334 of a thousand items: neither gives more than that."""
+    sides = {"local": local, "federated": federated}
+    runs = [answered(s, n, seed) for s, n in sides.items() for seed in range(3)]
+    found = verdict_of(only(C2, part), runs)
+
+    assert found.verdict == SMALL
+    assert "neither federated nor local is shown to beat the training majority" in found.reason
+    assert found.p is None
+
+
+def test_one_setting_with_skill_is_enough_to_compare_two(answered):
+    runs = [answered(s, n, k) for s, n in (("local", 500), ("federated", 200)) for k in range(3)]
+    assert verdict_of(only(C2, C2.parts[0].name), runs).verdict == FAILS
 
 
 def test_a_part_does_not_hold_if_it_fails_anywhere(three):

@@ -53,11 +53,19 @@ def test_accepted_verdicts_are_the_recorded_ones_from_then_on(checkout, capsys):
     assert "The verdicts of cpu are the recorded ones." in capsys.readouterr().out
 
 
-def test_checks_do_not_pass_on_nothing_and_nothing_can_be_accepted(checkout, monkeypatch, capsys):
+@pytest.mark.parametrize("accept", [False, True])
+def test_without_runs_nothing_is_verified_and_nothing_is_written(checkout, monkeypatch, accept):
+    (checkout / "claims.json").write_text("as committed")
     monkeypatch.setattr(grid, "found", lambda profile: [])
-    verify("cpu", checkout)
-    assert "scores follow from the items: not checked: there are no runs" in capsys.readouterr().out
-    with pytest.raises(FedbenchError, match=r"not recorded, because .* runs are not there"):
+    with pytest.raises(FedbenchError, match=r"None of the 32 runs of cpu is there.*make figures"):
+        verify("cpu", checkout, accept=accept)
+    assert (checkout / "claims.json").read_text() == "as committed"
+    assert not (checkout / "verdicts.json").exists()
+
+
+def test_verdicts_are_not_accepted_while_runs_are_missing(checkout, runs, monkeypatch):
+    monkeypatch.setattr(grid, "found", lambda profile: runs[1:])
+    with pytest.raises(FedbenchError, match=r"not recorded, because 1 .* runs are not there"):
         verify("cpu", checkout, accept=True)
     assert not (checkout / "verdicts.json").exists()
 
@@ -145,8 +153,9 @@ def test_energy_that_was_measured_with_other_code_is_said_to_be(
     assert ("note: Energy and peak memory: Measured with other code" in said) == moved
 
 
-def test_without_runs_every_verdict_is_undecided(checkout, monkeypatch, capsys):
-    monkeypatch.setattr(grid, "found", lambda profile: [])
+def test_without_trained_runs_every_verdict_is_undecided(checkout, runs, monkeypatch, capsys):
+    base = [run for run in runs if run.config.setting == "base"]
+    monkeypatch.setattr(grid, "found", lambda profile: base)
     verify("cpu", checkout)
     told = json.loads((checkout / "claims.json").read_text())
     cells = [cell for part in told["parts"] for cell in part["cells"]]
@@ -155,7 +164,7 @@ def test_without_runs_every_verdict_is_undecided(checkout, monkeypatch, capsys):
         "cannot be decided", "machinery check not decided",
     }  # fmt: skip
     assert all(cell["reason"].startswith("not run: ") for cell in cells)
-    assert "0 of 32 runs are there" in capsys.readouterr().out
+    assert f"{len(base)} of 32 runs are there" in capsys.readouterr().out
 
 
 def test_another_margin_makes_the_record_void():
