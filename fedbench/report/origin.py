@@ -119,6 +119,7 @@ def face(runs: Sequence[Run]) -> str:
     for split, words in _SPLITS.items():
         sizes = sorted({run.metrics[f"n_{split}"] for run in runs if _is_subset(run, split)})
         parts += [f"{words} sets limited to {_listed(sizes)} examples"] if sizes else []
+    parts += _mostly_cut(runs)
     parts += _computes(runs)
     parts += sorted({reason for run in runs if (reason := why_moved(run))})
     parts += _replayed(runs)
@@ -190,6 +191,16 @@ def _said_of_prompts(run: Run) -> str:
     return (
         f"{' and '.join(cut)} prompts lost their beginning to the limit of {limit}." if cut else ""
     )
+
+
+def _mostly_cut(runs: Sequence[Run]) -> list[str]:
+    """Tasks of which most test prompts were cut: their scores say little of the questions."""
+    titles = _titles(run for run in runs if 2 * _cut_tests(run) > run.metrics["n_test"])
+    return [f"most prompts of {', '.join(titles)} lost their beginning"] if titles else []
+
+
+def _cut_tests(run: Run) -> int:
+    return int(run.metrics.get("cut_prompts", {}).get("test", 0))
 
 
 def _too_small(runs: Sequence[Run]) -> list[str]:

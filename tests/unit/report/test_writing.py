@@ -90,6 +90,13 @@ def test_prompts_that_lost_their_beginning_are_said(save, config):
     )
 
 
+@pytest.mark.parametrize(("cut", "said"), [(60, False), (61, True)])
+def test_a_figure_says_on_its_face_where_most_prompts_were_cut(save, config, cut, said):
+    run = save(config("base"), cut_prompts={"train": 0, "validation": 0, "test": cut})
+    words = "most prompts of Financial PhraseBank lost their beginning"
+    assert (words in face([run])) == said
+
+
 @pytest.mark.parametrize("counted", [{}, {"cut_prompts": {"train": 0, "test": 0}}])
 def test_prompts_that_are_whole_or_were_not_counted_are_not_said(save, config, counted):
     assert "beginning" not in " ".join(remarks([save(config("federated"), **counted)]))
