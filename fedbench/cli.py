@@ -82,13 +82,14 @@ def _parser() -> argparse.ArgumentParser:
     running = add("run", _run, "do one run; every configuration field is an option", fields=True)
     running.add_argument("--again", action="store_true", help="even if the repository keeps it")
     add("list", _list, "list the finished runs")
-    add("show", _show, "show one run").add_argument("run")
+    showing = add("show", _show, "show one run")
+    showing.add_argument("run", help="its id, or the beginning of it")
     auditing = add(
         "audit", _audit, "tell what a dataset holds, copies and leaks first", fields=True
     )
     auditing.add_argument("task")
     exporting = add("export", _export, "write an adapter that plain peft loads")
-    exporting.add_argument("run")
+    exporting.add_argument("run", help="its id, or the beginning of it")
     exporting.add_argument("folder", type=Path)
     exporting.add_argument("--adapter", default="global", help="a site's name for local runs")
     for name, command, text in (
@@ -242,7 +243,7 @@ def _list(known: argparse.Namespace, extra: Sequence[str]) -> None:
 
 
 def _show(known: argparse.Namespace, extra: Sequence[str]) -> None:
-    _print(store.load(known.run))
+    _print(store.named(known.run))
 
 
 def _print(run: store.Run) -> None:
@@ -267,7 +268,7 @@ def _audit(known: argparse.Namespace, extra: Sequence[str]) -> None:
 def _export(known: argparse.Namespace, extra: Sequence[str]) -> None:
     from fedbench.exporting import export
 
-    export(store.load(known.run), known.folder, known.adapter)
+    export(store.named(known.run), known.folder, known.adapter)
     print(f"Wrote {known.folder}.")
 
 

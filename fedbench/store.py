@@ -142,10 +142,25 @@ def exists(run_id: str) -> bool:
 
 def finished() -> Iterator[Run]:
     """All finished runs, own ones first, in the order of their ids."""
+    return map(load, _ids())
+
+
+def named(start: str) -> Run:
+    """The finished run whose id begins with ``start``, as no other does.
+
+    Raises:
+        FedbenchError: there is none or more than one, or a file of it is not what was written.
+    """
+    found = [run_id for run_id in _ids() if run_id.startswith(start)]
+    if len(found) > 1:
+        raise FedbenchError(f"{len(found)} finished runs begin with {start}: give more of the id.")
+    return load(found[0] if found else start)
+
+
+def _ids() -> list[str]:
     own = {path.parent.name for path in (home() / "runs").glob(f"*/{MANIFEST}")}
     kept = {run_id for recorded in _recorded_folders() for run_id in _recorded_runs(recorded)}
-    yield from (load(run_id) for run_id in sorted(own))
-    yield from (load(run_id) for run_id in sorted(kept - own))
+    return [*sorted(own), *sorted(kept - own)]
 
 
 def record(runs: Sequence[Run], directory: Path) -> None:

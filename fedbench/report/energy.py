@@ -361,7 +361,7 @@ _PANELS = (
 def energy_figure(frame: pd.DataFrame) -> Figure:
     """Bars per method and setting; what is estimated is hatched and called so."""
     if frame.empty:
-        return nothing()
+        return nothing("energy")
     lines = list(dict.fromkeys(zip(frame["method"], frame["setting"], strict=True)))
     with style.look():
         figure = style.blank(0.5 + len(_PANELS) * (0.45 + 0.16 * len(lines)))

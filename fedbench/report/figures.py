@@ -150,11 +150,11 @@ def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str, top: float) -> Any
     return image
 
 
-def nothing() -> Figure:
+def nothing(title: str = "") -> Figure:
     """The figure of no run at all."""
     with style.look():
         figure = style.blank(0.75)
-        _say_not_run(figure.subplots())
+        _say_not_run(figure.subplots(), title)
     return figure
 
 

@@ -112,6 +112,17 @@ def test_finished_runs_come_in_the_order_of_their_ids_each_once(recorded):
     assert kept == [runs[1].id]
 
 
+def test_the_beginning_of_an_id_is_enough_where_no_other_run_has_it():
+    saved = save()
+    assert store.named(saved.id) == saved
+    assert store.named(saved.id[:8]) == saved
+    with pytest.raises(FedbenchError, match="no finished run ~"):
+        store.named("~")
+    save(1)
+    with pytest.raises(FedbenchError, match=r"\d+ finished runs begin with : give more"):
+        store.named("")
+
+
 def test_a_recorded_run_is_read_like_any_other(recorded):
     saved = save()
     record([saved, save(1)], recorded / "smoke")
