@@ -7,6 +7,7 @@ style is one small sheet in each page, there is no script, and a link that leads
 from __future__ import annotations
 
 import base64
+import copy
 import json
 import logging
 import re
@@ -23,6 +24,7 @@ from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes
 from fedbench.paths import CHECKOUT, PACKAGE, home
 from fedbench.report.build import find_notebooks
+from fedbench.report.folding import MORE, folded, folded_page
 from fedbench.report.origin import SYNTHETIC
 from fedbench.report.score_figure import NAME as MAIN_FIGURE
 from fedbench.report.writing import markdown
@@ -39,6 +41,7 @@ _SAID_OF_LOOKALIKES = (
     "machinery, never evidence about language models or for the paper’s claims."
 )
 _BOX = '<div class="scroll" tabindex="0" role="region" aria-label="Table"><table'
+_INTERVAL = re.compile(r"(<td[^>]*>[^<\[]*\[[^<,\]]*), ")
 _MENU = (("index.html", "Overview"), ("figures.html", "Figures"), ("provenance.html", "Provenance"))
 
 
@@ -56,6 +59,11 @@ class Drawing:
         """Its name as people read it."""
         return self.name.replace("_", " ").capitalize()
 
+    @property
+    def folded(self) -> tuple[str, str]:
+        """What of its caption is shown at once, and the rest."""
+        return folded(self.caption)
+
 
 def build_site(profile: str, figures: Path | None = None, notebooks: Path | None = None) -> Path:
     """Write the report of ``profile`` and return its first page.
@@ -72,7 +80,7 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
     drawn = figures or Path("figures") / short
     copies = executed(find_notebooks(notebooks or CHECKOUT / "notebooks"), profile)
     drawings = find_drawings(drawn, profile)
-    pages = {copy.stem + ".html": notebook_page(copy) for copy in copies}
+    pages = {path.stem + ".html": notebook_page(path) for path in copies}
     marked = any(SYNTHETIC in drawing.caption for drawing in drawings)
     common = {
         "style": (_TEMPLATES / "style.css").read_text(encoding="utf-8"),
@@ -81,6 +89,7 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
         "menu": [*_MENU, *((link, title) for link, (title, _) in pages.items())],
         "synthetic": _SAID_OF_LOOKALIKES if marked else "",
         "drawings": drawings,
+        "more": MORE,
     }
     first: dict[str, object] = {
         "title": f"fedbench: profile {short}",
@@ -121,7 +130,7 @@ def executed(sources: Sequence[Path], profile: str) -> list[Path]:
     """
     folder = home() / "notebooks" / profiles.short_name(profile)
     copies = [folder / source.name for source in sources]
-    if missing := [copy.name for copy in copies if not copy.exists()]:
+    if missing := [path.name for path in copies if not path.exists()]:
         raise FedbenchError(
             f"There is no executed copy of {', '.join(missing)} in {folder}: "
             f"run make figures PROFILE={profile} first."
@@ -177,26 +186,46 @@ def distinct_origins(folder: Path) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def notebook_page(copy: Path) -> tuple[str, str]:
+def notebook_page(path: Path) -> tuple[str, str]:
     """Title and HTML of an executed notebook, without scripts, style or anything to fetch."""
     import nbformat
     from nbconvert import HTMLExporter
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)  # pictures are named below
-    read = nbformat.read(str(copy), as_version=4)
+    read = nbformat.read(str(path), as_version=4)
     exporter: Any = HTMLExporter(template_name="basic", exclude_anchor_links=True)
-    body, _ = exporter.from_notebook_node(read)
+    body, _ = exporter.from_notebook_node(_as_shown(read))
     text = "\n".join(cell.source for cell in read.cells if cell.cell_type == "markdown")
     found = re.search(r"^# (.+)$", text, flags=re.MULTILINE)
-    title = found.group(1) if found else copy.stem
+    title = found.group(1) if found else path.stem
     named = body.replace("No description has been provided for this image", f"Figure of “{title}”")
     return title, scrolling(named)
 
 
+def _as_shown(read: Any) -> Any:
+    """A notebook without parameters that others replaced, the captions of its tables folded."""
+    shown = copy.deepcopy(read)
+    tags = [cell.metadata.get("tags", []) for cell in shown.cells]
+    replaced = any("injected-parameters" in some for some in tags)
+    shown.cells = [
+        cell
+        for cell, some in zip(shown.cells, tags, strict=True)
+        if not (replaced and "parameters" in some)
+    ]
+    for output in (output for cell in shown.cells for output in cell.get("outputs", [])):
+        if "text/markdown" in output.get("data", {}):
+            output.data["text/markdown"] = folded_page(output.data["text/markdown"])
+    return shown
+
+
 def scrolling(body: str) -> str:
-    """``body`` with each table, and each block of code, in a box that scrolls by itself."""
+    """``body`` with each table, and each block of code, in a box that scrolls by itself.
+
+    An interval in a table stays on one line.
+    """
     boxed = body.replace("<table", _BOX).replace("</table>", "</table></div>")
-    return boxed.replace("<pre", '<pre tabindex="0"')
+    whole = _INTERVAL.sub(r"\1,&nbsp;", boxed)
+    return whole.replace("<pre", '<pre tabindex="0"')
 
 
 def from_markdown(text: str) -> str:
@@ -209,8 +238,7 @@ def from_markdown(text: str) -> str:
 def _table_page(path: Path) -> str:
     if not path.exists():
         return "<p>Not drawn.</p>"
-    caption, _, table = path.read_text(encoding="utf-8").partition("\n\n")
-    return f'<div class="caption">{from_markdown(caption)}</div>{from_markdown(table)}'
+    return from_markdown(folded_page(path.read_text(encoding="utf-8")))
 
 
 def _audit_table(path: Path) -> str:

@@ -12,7 +12,15 @@ from fedbench import grid
 from fedbench.errors import FedbenchError
 from fedbench.paths import home
 from fedbench.report import verify, write_table
-from fedbench.report.site import broken_links, build_site, claims_section, distinct_origins
+from fedbench.report.folding import MORE
+from fedbench.report.site import (
+    broken_links,
+    build_site,
+    claims_section,
+    distinct_origins,
+    from_markdown,
+    notebook_page,
+)
 from fedbench.report.tables import main_results, wide
 
 PIXEL = (
@@ -87,6 +95,46 @@ def test_a_notebook_keeps_its_pictures_and_its_tables_scroll(drawn):
     assert '<div class="scroll" tabindex="0"' in page
     assert "Figure of “1. A page”" in page
     assert "1 &lt; 2" in re.sub(r"</?span[^>]*>", "", page)
+
+
+def test_a_notebook_shows_only_the_parameters_it_ran_with(tmp_path):
+    path = notebook(tmp_path / "01_page.ipynb")
+    made = nbformat.read(path, as_version=4)
+    asked = nbformat.v4.new_code_cell("'default'", metadata={"tags": ["parameters"]})
+    given = nbformat.v4.new_code_cell("'given'", metadata={"tags": ["injected-parameters"]})
+
+    made.cells.insert(1, asked)
+    nbformat.write(made, path)
+    assert "default" in notebook_page(path)[1]
+    made.cells.insert(2, given)
+    nbformat.write(made, path)
+    assert "default" not in notebook_page(path)[1]
+    assert "given" in notebook_page(path)[1]
+
+
+def test_a_long_caption_is_folded_wherever_it_is_shown_but_for_what_is_synthetic(drawn):
+    said = "Data: synthetic look-alike data, never evidence."
+    caption = f"Main. {'The training set is limited. ' * 20}{said}"
+    (drawn / "figures" / "main_results_figure.json").write_text(json.dumps({"caption": caption}))
+    (drawn / "figures" / "main_table.md").write_text(f"{caption}\n\n| a |\n| --- |\n| b |\n")
+    copy = home() / "notebooks" / "tiny" / "01_page.ipynb"
+    made = nbformat.read(copy, as_version=4)
+    made.cells[1].outputs[1].data["text/markdown"] = f"{caption}\n\n| a |\n| --- |\n| b |\n"
+    nbformat.write(made, copy)
+
+    folder = built(drawn)
+    for name in ("index.html", "figures.html", "01_page.html"):
+        shown, _, hidden = (folder / name).read_text().partition("<details>")
+        assert said in shown
+        assert f"<summary>{MORE}</summary>" in hidden
+        assert "The training set is limited." in hidden.partition("</details>")[0]
+
+
+def test_an_interval_in_a_table_stays_on_one_line():
+    page = from_markdown("| a |\n| --- |\n| 36.9 [31.8, 42.0]† |\n\nNot [1, 2].")
+
+    assert "<td>36.9 [31.8,&nbsp;42.0]†</td>" in page
+    assert "[1, 2]" in page
 
 
 def test_every_page_says_that_look_alikes_are_synthetic(drawn):
