@@ -7,6 +7,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
+from fedbench.card import card
 from fedbench.errors import FedbenchError
 from fedbench.files import appearing
 from fedbench.models.attached import attached, tokenizer_of
@@ -18,7 +19,7 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
     """Write ``adapter`` of ``run`` with ``save_pretrained``, tokenizer included.
 
     ``peft.PeftModel.from_pretrained(backbone, folder)`` loads it; a ``full`` run is a complete
-    model for ``AutoModelForCausalLM.from_pretrained(folder)``.
+    model for ``AutoModelForCausalLM.from_pretrained(folder)``. README.md says what it is.
 
     Raises:
         FedbenchError: the run has no such adapter, or ``folder`` is not empty or cannot be
@@ -33,8 +34,12 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
     with appearing(folder) as draft, attached(run.config) as model:
         exported: Any = model
         load_tensors(exported, load_file(run.adapters[adapter]))
-        for described in getattr(exported, "peft_config", {}).values():
+        adapters = getattr(exported, "peft_config", {})
+        for described in adapters.values():
             # peft would write the folder of this machine.
             described.base_model_name_or_path = run.config.backbone
-        exported.save_pretrained(draft)
+        # No method adds tokens, and peft would ask the hub for the backbone's to find that out.
+        exported.save_pretrained(draft, **({"save_embedding_layers": False} if adapters else {}))
         tokenizer_of(run.config.backbone).save_pretrained(draft)
+        # peft's own, which is replaced, is an unfilled form with the path of the backbone here.
+        (draft / "README.md").write_text(card(run, adapter), encoding="utf-8")

@@ -23,7 +23,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     profiles
     fedbench
     running exporting auditing
-    summary
+    summary card
     freshness prepare resolving
     federation
     round_log

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -362,6 +363,22 @@ def test_an_exported_adapter_is_read_by_plain_libraries_and_gives_the_same_logit
         export(found, tmp_path / "new", "site-07")
 
 
+@pytest.mark.parametrize("method", ["lora", "qlora", "ia3", "full"])
+def test_an_export_tells_what_it_is_without_a_path_and_without_a_warning(
+    configure, backbones, tmp_path, method, recwarn
+):
+    found = run(configure(method=method))
+    recwarn.clear()
+    export(found, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+
+    assert [str(warning.message) for warning in recwarn] == []
+    assert str(backbones("llama").parent) not in text
+    assert "More Information Needed" not in text
+    assert f"`{found.id}`" in text
+    assert f"`{backbones('llama').name}`" in text
+
+
 def test_an_export_that_fails_leaves_nothing_behind_and_can_be_tried_again(
     configure, tmp_path, monkeypatch
 ):
@@ -372,10 +389,11 @@ def test_an_export_that_fails_leaves_nothing_behind_and_can_be_tried_again(
         raise SafetensorError("I/O error: No space left on device")
 
     found = run(configure())
-    with monkeypatch.context() as patch:
-        patch.setattr(PeftModel, "save_pretrained", full)
-        with pytest.raises(FedbenchError, match=r"could not be written .*No space left"):
-            export(found, tmp_path / "out")
-    assert not any(tmp_path.glob("*out*"))
+    for late in ((PeftModel, "save_pretrained"), (Path, "write_text")):
+        with monkeypatch.context() as patch:
+            patch.setattr(*late, full)
+            with pytest.raises(FedbenchError, match=r"could not be written .*No space left"):
+                export(found, tmp_path / "out")
+        assert not any(path for path in tmp_path.iterdir() if "out" in path.name)
     export(found, tmp_path / "out")
     assert (tmp_path / "out" / "adapter_config.json").exists()
