@@ -1,4 +1,4 @@
-"""Long captions in two parts: what to read at once, and the rest behind a click, with no script."""
+"""Long captions and notes: what to read at once, and the rest behind a click, with no script."""
 
 from __future__ import annotations
 
@@ -34,13 +34,27 @@ def folded(caption: str) -> tuple[str, str]:
 
 
 def folded_page(page: str) -> str:
-    """A Markdown page of a caption and a table, its caption marked as one, and folded if long."""
-    caption, _, table = page.partition("\n\n")
+    """A Markdown page of a caption, a table and notes, which are marked as such, many folded."""
+    caption, _, below = page.partition("\n\n")
+    table, _, notes = below.partition("\n\n")
     if not table.startswith("|"):
         return page
-    shown, rest = folded(caption)
-    details = f"<details>\n<summary>{MORE}</summary>\n\n{rest}\n\n</details>\n\n" if rest else ""
-    return f'<div class="caption">\n\n{shown}\n\n{details}</div>\n\n{table}'
+    parts = [_small(caption), table, *([_small(_folded_notes(notes))] if notes.strip() else [])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _folded_notes(notes: str) -> str:
+    lines = notes.strip().splitlines()
+    if len(notes) <= LONGEST or not all(line.startswith("- ") for line in lines):
+        return notes.strip()
+    shown = [line for line in lines if _is_marked(line)]
+    rest = "\n".join(line for line in lines if not _is_marked(line))
+    details = f"<details>\n<summary>{MORE}</summary>\n\n{rest}\n\n</details>" if rest else ""
+    return "\n".join([*shown, "", details]).strip()
+
+
+def _small(text: str) -> str:
+    return f'<div class="caption">\n\n{text}\n\n</div>'
 
 
 def _is_marked(sentence: str) -> bool:

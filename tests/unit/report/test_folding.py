@@ -44,20 +44,34 @@ def test_a_remark_on_one_task_does_not_stand_alone_for_those_on_the_others():
     assert folded(f"Accuracy. {remarks}") == ("Accuracy.", remarks)
 
 
-def test_the_caption_of_a_table_is_folded_before_it():
-    page = folded_page(f"{LONG}\n\n{TABLE}")
-    before, _, after = page.partition(f"<summary>{MORE}</summary>")
-    shown, rest = folded(LONG)
-
-    assert shown in before
-    assert rest in after
-    assert page.endswith(f"</div>\n\n{TABLE}")
-
-
-def test_a_short_caption_of_a_table_has_nothing_to_open():
-    assert (
-        folded_page(f"Short.\n\n{TABLE}") == f'<div class="caption">\n\nShort.\n\n</div>\n\n{TABLE}'
+def test_many_notes_under_a_table_are_folded_but_for_what_is_synthetic():
+    notes = [*(f"- {number}. {LIMIT}" for number in range(9)), f"- {SYNTHETIC}"]
+    before, _, after = folded_page(f"Main.\n\n{TABLE}\n" + "\n".join([*notes, ""])).partition(
+        f"<summary>{MORE}</summary>\n\n"
     )
+
+    assert before.startswith('<div class="caption">\n\nMain.\n\n</div>\n\n| a |')
+    assert notes[-1] in before
+    assert after.startswith("\n".join(notes[:-1]) + "\n\n</details>")
+
+
+def test_few_notes_under_a_table_are_shown_whole():
+    page = folded_page(f"Main.\n\n{TABLE}\n- {LIMIT}\n")
+
+    assert f"\n\n- {LIMIT}\n\n</div>\n" in page
+    assert "<details>" not in page
+
+
+def test_notes_that_are_all_synthetic_leave_nothing_to_open():
+    notes = "\n".join([f"- {SYNTHETIC}"] * 5)
+
+    assert "<details>" not in folded_page(f"Main.\n\n{TABLE}\n{notes}\n")
+
+
+def test_a_table_without_notes_has_only_its_caption():
+    page = folded_page(f"Short.\n\n{TABLE}\n")
+
+    assert page == f'<div class="caption">\n\nShort.\n\n</div>\n\n{TABLE}'
 
 
 def test_text_without_a_table_is_left_as_it_is():

@@ -114,12 +114,16 @@ def test_a_notebook_shows_only_the_parameters_it_ran_with(tmp_path):
 
 def test_a_long_caption_is_folded_wherever_it_is_shown_but_for_what_is_synthetic(drawn):
     said = "Data: synthetic look-alike data, never evidence."
-    caption = f"Main. {'The training set is limited. ' * 20}{said}"
+    limits = ["The training set is limited."] * 20
+    caption = " ".join(["Main.", *limits, said])
+    page = "\n".join(
+        ["Main.", "", "| a |", "| --- |", "", *(f"- {n}" for n in [*limits, said]), ""]
+    )
     (drawn / "figures" / "main_results_figure.json").write_text(json.dumps({"caption": caption}))
-    (drawn / "figures" / "main_table.md").write_text(f"{caption}\n\n| a |\n| --- |\n| b |\n")
+    (drawn / "figures" / "main_table.md").write_text(page)
     copy = home() / "notebooks" / "tiny" / "01_page.ipynb"
     made = nbformat.read(copy, as_version=4)
-    made.cells[1].outputs[1].data["text/markdown"] = f"{caption}\n\n| a |\n| --- |\n| b |\n"
+    made.cells[1].outputs[1].data["text/markdown"] = page
     nbformat.write(made, copy)
 
     folder = built(drawn)
