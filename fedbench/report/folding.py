@@ -7,9 +7,8 @@ from itertools import accumulate, takewhile
 
 from fedbench.report.origin import SYNTHETIC
 
-LONGEST = (
-    300  #: characters of a caption that are shown at once, unless its first sentence is longer
-)
+#: characters of a caption that are shown at once, unless its first sentence is longer
+LONGEST = 300
 MORE = "more: what these runs are, and what must be said of them"
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=\S)")
 _REMARK = re.compile(r"[^:]+: [A-Z]")  #: a sentence about some tasks, after their titles
