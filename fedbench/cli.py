@@ -92,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("run", help="its id, or the beginning of it")
     exporting.add_argument("folder", type=Path)
     exporting.add_argument("--adapter", default="global", help="a site's name for local runs")
+    options = _options_of_profiles()
     for name, command, text in (
         ("figures", _figures, "do a profile's missing runs, then its notebooks"),
         ("grid", _grid, "do a profile's missing runs"),
@@ -111,23 +112,31 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--profile", default="smoke", help=f"{', '.join(profiles.names())}, or a .yml file"
         )
-        if command in (_figures, _verify, _compare, _reproduce):
-            sub.add_argument("--output", help="folder of tables and figures (figures/PROFILE)")
-        if command is _verify:
-            sub.add_argument("--accept", action="store_true", help="make these the recorded ones")
-        if command is _compare:
-            sub.add_argument("--reference", type=Path, help="another folder, not the last commit")
-        if command is _reproduce:
-            sub.add_argument("table", help="main_results, contrasts or convergence_final")
-            sub.add_argument(
-                "row",
-                nargs="+",
-                help="its number in the CSV, from 1, or words that only it has, such as "
-                "lookalike_fpb fedbench-llama lora federated iid accuracy",
-            )
-        if command is _report:
-            sub.add_argument("--figures", type=Path, help="where they are (figures/PROFILE)")
+        for option, given in options.get(name, {}).items():
+            sub.add_argument(option, **given)
     return parser
+
+
+def _options_of_profiles() -> dict[str, dict[str, dict[str, Any]]]:
+    """What commands about a profile take beside it, by command and option."""
+    output = {"--output": {"help": "folder of tables and figures (figures/PROFILE)"}}
+    accept = {"action": "store_true", "help": "make these the recorded ones"}
+    reference = {"type": Path, "help": "another folder, not the last commit"}
+    words = (
+        "its number in the CSV, from 1, or words that only it has, such as "
+        "lookalike_fpb fedbench-llama lora federated iid accuracy"
+    )
+    row = {
+        "table": {"help": "main_results, contrasts or convergence_final"},
+        "row": {"nargs": "+", "help": words},
+    }
+    return {
+        "figures": output,
+        "verify": {**output, "--accept": accept},
+        "compare": {**output, "--reference": reference},
+        "reproduce": {**output, **row},
+        "report": {"--figures": {"type": Path, "help": "where they are (figures/PROFILE)"}},
+    }
 
 
 def _fields() -> str:

@@ -301,13 +301,18 @@ def test_a_disk_that_fills_up_is_one_sentence_and_the_run_goes_on_afterwards(
     assert run(config).adapter.exists()
 
 
+def fail_at(module, name, config, monkeypatch):
+    """Do a run that breaks off where it calls ``name``."""
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, None)
+        with pytest.raises(TypeError):
+            run(config)
+
+
 def test_half_a_result_is_never_taken_for_the_one_before_it(configure, other_code, monkeypatch):
     first = run(configure())
     other_code()
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "save", None)
-        with pytest.raises(TypeError):
-            run(configure())
+    fail_at(store, "save", configure(), monkeypatch)
     assert not store.exists(first.id)
     assert result(run(configure())) == result(first)
 
@@ -315,10 +320,7 @@ def test_half_a_result_is_never_taken_for_the_one_before_it(configure, other_cod
 def test_a_result_stays_until_its_successor_is_computed(configure, other_code, monkeypatch):
     first = run(configure())
     other_code()
-    with monkeypatch.context() as patch:
-        patch.setattr(running, "score_adapters", None)
-        with pytest.raises(TypeError):
-            run(configure())
+    fail_at(running, "score_adapters", configure(), monkeypatch)
     assert store.load(first.id).provenance == first.provenance
     assert store.load(first.id).adapter.exists()
 

@@ -85,6 +85,14 @@ def test_known_joules_give_known_quantities(frame, quantity, unit, expected):
     assert value(frame, quantity, unit)["mean"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("setting", "sent"), [("federated", 6.0), ("local", 0), ("centralized", 0)]
+)
+def test_only_a_federation_sends_payloads(setting, sent):
+    frame = energy.energy_table(record(measurement(setting=setting)))
+    assert value(frame, "payloads, both directions", "kB")["mean"] == sent
+
+
 def test_shares_of_phases_add_up_to_one(frame):
     needs, shares = energy.needs_and_shares(frame)
     assert shares["mean"].sum() == pytest.approx(1)
