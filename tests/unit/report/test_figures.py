@@ -104,6 +104,11 @@ def test_settings_differ_in_marker_and_dash_as_well_as_colour():
         assert len({getattr(look, trait) for look in style.LOOKS.values()}) == len(style.LOOKS)
 
 
+def test_the_circles_of_the_main_figure_are_explained_in_its_legend(runs):
+    (legend,) = report.main_figure(report.main_results(runs)).legends
+    assert "one seed" in [text.get_text() for text in legend.get_texts()]
+
+
 def test_a_setting_that_was_not_run_is_named_in_the_main_figure(save, config):
     planned = [config(setting) for setting in ("base", "local", "federated", "centralized")]
     frame = report.main_results([save(planned[0]), save(planned[2])], planned)
