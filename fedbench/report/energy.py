@@ -386,6 +386,7 @@ def _draw_bars(ax: Axes, part: pd.DataFrame, title: str) -> None:
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_title(f"{title}{', ' + ESTIMATED if estimated else ''}", loc="left")
     ax.set_xlim(left=0)
+    ax.locator_params(axis="x", nbins=5)  # more labels would touch
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
     ax.set_axisbelow(True)
