@@ -118,12 +118,14 @@ def _limited(examples: Sequence[Example], limit: int | None) -> list[Example]:
 
 
 def _shuffled(examples: list[Example], seed: int) -> list[Example]:
-    """Permute the right answers of the training and validation examples among themselves."""
+    """Deal the answers of the training and validation examples among their questions anew.
+
+    An answer moves together with the options it is one of. Dealt without them, the true answer
+    would remain an option of each of its questions, and so be its commonest shuffled answer.
+    """
     mutable = [i for i, example in enumerate(examples) if example.split != "test"]
-    golds = [examples[i].gold for i in mutable]
-    order = generator("shuffled-labels", seed).permutation(len(golds))
+    order = generator("shuffled-labels", seed).permutation(mutable)
     result = list(examples)
     for i, j in zip(mutable, order, strict=True):
-        gold = golds[j] % len(examples[i].choices)
-        result[i] = replace(examples[i], gold=gold)
+        result[i] = replace(examples[i], choices=examples[j].choices, gold=examples[j].gold)
     return result
