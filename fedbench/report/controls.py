@@ -38,8 +38,8 @@ PLENTY: Mapping[str, Mapping[str, int]] = {
     "newswire": {"frames": 8, "repeats": 3},
 }
 
-#: Generator seeds on which nothing was chosen. Seeds 9001 to 9005, 9011 to 9015 and 9021 to 9025 were
-#: spent: what failed on them changed rounds and passes, the tuned values and these controls.
+#: Generator seeds on which nothing was chosen. Seeds 9001 to 9005, 9011 to 9015 and 9021 to 9025
+#: were spent: what failed on them changed rounds and passes, the tuned values and these controls.
 FRESH_SEEDS = (9031, 9032, 9033, 9034, 9035)
 
 BACKBONE = "fedbench-llama"
