@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,12 @@ from torch.nn.functional import cross_entropy
 from fedbench.forward import collate_branches, supervised_logits
 from fedbench.models.merged import merged
 from fedbench.tasks.task import Example
-from fedbench.tokens import Tokenised
+from fedbench.tokens import Ids, Tokenised
 
 #: Tokens of one forward pass, padding included: bounds memory whatever the length of prompts.
 #: On a CPU so few that activations stay in its cache: 1024 scored 1.4 times as fast as 4096.
 _TOKENS_PER_BATCH = {"cpu": 1024, "cuda": 16384}
+_ROOM = 64  #: tokens of choices in one row at least, however short its prompt
 _GENERATED_TOGETHER = 64
 
 
@@ -29,14 +30,17 @@ Scores = list[NDArray[np.float64]]
 def score(model: nn.Module, items: Sequence[Tokenised], device: str, *, mean: bool) -> Scores:
     """Log-likelihood in nats of every choice of every item, summed or averaged over its tokens.
 
-    A prompt is read once for all its choices, and items that are the same share one row.
+    A prompt is read once for all choices that any item offers after it, and each of these is
+    scored once, however many items offer it.
     """
-    distinct = sorted(set(items), key=lambda item: (_length(item), item.prompt, item.choices))
-    found: dict[Tokenised, NDArray[np.float64]] = {}
+    found: dict[tuple[Ids, Ids], float] = {}
+    reduce = np.mean if mean else np.sum
     with merged(model):
-        for batch in _by_tokens(distinct, _TOKENS_PER_BATCH[device]):
-            found.update(zip(batch, _batch_scores(model, batch, device, mean), strict=True))
-    return [found[item] for item in items]
+        for batch in _by_tokens(_distinct(items), _TOKENS_PER_BATCH[device]):
+            pairs = [(row.prompt, choice) for row in batch for choice in row.choices]
+            tokens = _token_scores(model, batch, device)
+            found.update((pair, float(reduce(next(tokens)))) for pair in pairs)
+    return [np.array([found[i.prompt, choice] for choice in i.choices]) for i in items]
 
 
 def predict(scores: Scores) -> NDArray[np.int64]:
@@ -58,6 +62,35 @@ def _length(item: Tokenised) -> int:
     return len(item.prompt) + sum(len(choice) - 1 for choice in item.choices)
 
 
+def _distinct(items: Sequence[Tokenised]) -> list[Tokenised]:
+    """Every prompt with all choices that items offer after it, in rows of bounded length."""
+    offered: dict[Ids, dict[Ids, None]] = {}
+    for item in items:
+        offered.setdefault(item.prompt, {}).update(dict.fromkeys(item.choices))
+    rows = [
+        Tokenised(prompt, choices)
+        for prompt, known in offered.items()
+        for choices in _cut(known, prompt)
+    ]
+    return sorted(rows, key=lambda row: (_length(row), row.prompt, row.choices))
+
+
+def _cut(choices: Iterable[Ids], prompt: Ids) -> Iterator[tuple[Ids, ...]]:
+    """Parts of ``choices`` that are, together, hardly longer than the prompt they share.
+
+    Attention grows with the square of a row's length: it should not be spent on choices that do
+    not see one another.
+    """
+    room, part, length = max(len(prompt), _ROOM), list[Ids](), 0
+    for choice in choices:
+        if part and length + len(choice) > room:
+            yield tuple(part)
+            part, length = [], 0
+        part.append(choice)
+        length += len(choice)
+    yield tuple(part)
+
+
 def _by_tokens(items: Sequence[Tokenised], budget: int) -> Iterator[list[Tokenised]]:
     """Cut ``items``, sorted by length, so that no batch exceeds the token budget."""
     batch: list[Tokenised] = []
@@ -70,16 +103,14 @@ def _by_tokens(items: Sequence[Tokenised], budget: int) -> Iterator[list[Tokenis
         yield batch
 
 
-def _batch_scores(
-    model: nn.Module, items: Sequence[Tokenised], device: str, mean: bool
+def _token_scores(
+    model: nn.Module, rows: Sequence[Tokenised], device: str
 ) -> Iterator[NDArray[np.float64]]:
-    batch = collate_branches([i.prompt for i in items], [i.choices for i in items], device)
+    """Log-likelihoods of the tokens of every choice of every row, choice by choice."""
+    batch = collate_branches([r.prompt for r in rows], [r.choices for r in rows], device)
     losses = cross_entropy(supervised_logits(model, batch), batch.targets, reduction="none")
-    tokens = -losses.double().cpu().numpy()
-    reduce = np.mean if mean else np.sum
-    sizes = [len(choice) for item in items for choice in item.choices]
-    parts = iter(np.split(tokens, np.cumsum(sizes)[:-1]))
-    return (np.array([reduce(next(parts)) for _ in item.choices]) for item in items)
+    sizes = [len(choice) for row in rows for choice in row.choices]
+    return iter(np.split(-losses.double().cpu().numpy(), np.cumsum(sizes)[:-1]))
 
 
 @torch.no_grad()

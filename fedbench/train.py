@@ -109,12 +109,11 @@ def train(
         objective: what the federated rule adds.
         gradient: accumulates a batch's gradient and returns its loss.
     """
-    named = {
-        name: parameter
-        for name, parameter in model.named_parameters()
-        if parameter.requires_grad and name not in objective.frozen
-    }
-    optimizer = torch.optim.AdamW(named.values(), lr=0.0, weight_decay=config.weight_decay)
+    trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    named = {name: p for name, p in trainable.items() if name not in objective.frozen}
+    optimizer = torch.optim.AdamW(
+        named.values(), lr=0.0, weight_decay=config.weight_decay, fused=True
+    )
     before, after = progress
     losses, flops, count_flops = [], 0, flop_counter(model)
     model.train()
@@ -123,13 +122,19 @@ def train(
         share = (step + 0.5) / len(batches)
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, before + share * (after - before))
-        batch = collate([s.tokens for s in sequences], [s.start for s in sequences], config.device)
+        batch = collate(
+            [s.tokens for s in sequences],
+            [s.start for s in sequences],
+            config.device,
+            share=config.dropout == 0,
+        )
         losses.append(gradient(model, batch))
         flops += count_flops(batch)
         _apply(named, objective)
         nn.utils.clip_grad_norm_(named.values(), config.gradient_clip)
         optimizer.step()
-        model.zero_grad(set_to_none=True)
+        for parameter in trainable.values():
+            parameter.grad = None
     model.eval()
     return _report(batches, losses, flops)
 

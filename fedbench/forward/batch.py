@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import torch
 from torch import Tensor
@@ -28,12 +29,16 @@ class Batch:
     targets: Tensor  #: (supervised,)
     visible: Tensor | None = None  #: (sequences, tokens, tokens), None for plain causal
     positions: Tensor | None = None  #: (sequences, tokens), None for 0, 1, 2, ...
+    shared: int = 0  #: first tokens that all sequences have in common, computed once; none is asked
 
 
-def collate(tokens: Sequence[Sequence[int]], starts: Sequence[int], device: str) -> Batch:
+def collate(
+    tokens: Sequence[Sequence[int]], starts: Sequence[int], device: str, *, share: bool = True
+) -> Batch:
     """Make a batch that asks for ``tokens[i][starts[i]:]`` of every sequence ``i``.
 
-    The last token of a sequence is asked for, never read, so it is not part of the input.
+    The last token of a sequence is asked for, never read, so it is not part of the input. Without
+    ``share``, a common prefix is computed in every sequence anew: under dropout each draws its own.
     """
     asked = [
         (row, position - 1, sequence[position])
@@ -41,7 +46,9 @@ def collate(tokens: Sequence[Sequence[int]], starts: Sequence[int], device: str)
         for position in range(start, len(sequence))
     ]
     rows, columns, targets = torch.tensor(asked, device=device).T
-    return Batch(pad([sequence[:-1] for sequence in tokens], device), rows, columns, targets)
+    read = pad([sequence[:-1] for sequence in tokens], device)
+    prompts = [sequence[:start] for sequence, start in zip(tokens, starts, strict=True)]
+    return Batch(read, rows, columns, targets, shared=_common(prompts) if share else 0)
 
 
 def collate_branches(
@@ -58,12 +65,25 @@ def collate_branches(
     rows, columns, targets = torch.tensor(asked, device=device).T
     inputs = pad([ids for ids, _, _, _ in branched], device)
     if all(len(choice) == 1 for some in choices for choice in some):
-        return Batch(inputs, rows, columns, targets)
+        return Batch(inputs, rows, columns, targets, shared=_common(prompts))
     positions = pad([positions for _, positions, _, _ in branched], device)
     owners = pad([owner for _, _, owner, _ in branched], device)
     same = owners[:, :, None] == owners[:, None, :]
     visible = (same | (owners[:, None, :] == 0)).tril()
-    return Batch(inputs, rows, columns, targets, visible, positions)
+    return Batch(inputs, rows, columns, targets, visible, positions, _common(prompts))
+
+
+def _common(prompts: Sequence[Sequence[int]]) -> int:
+    """How many first tokens are the same in all of several prompts, short of any prompt's last.
+
+    A prompt's last token is asked for what follows it, so it is never part of what is shared.
+    """
+    if len(prompts) < 2:
+        return 0
+    least, greatest = min(prompts), max(prompts)  # all others lie between these two
+    longest = min(len(prompt) for prompt in prompts) - 1
+    pairs = zip(least[:longest], greatest, strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def pad(sequences: Sequence[Sequence[int]], device: str) -> Tensor:

@@ -13,8 +13,8 @@ from typing import Any
 
 from torch import nn
 
-from fedbench.forward.asked import follows
 from fedbench.forward.batch import Batch
+from fedbench.forward.decoder import follows
 
 _ATTENTION = 4 + 10  #: per head dimension and pair of positions: forwards, and backwards
 
@@ -29,12 +29,13 @@ def flop_counter(model: Any) -> Callable[[Batch], int]:
     def count(batch: Batch) -> int:
         """Operations of one step over ``batch``."""
         sequences, tokens = batch.input_ids.shape
-        asked, late = _asked(batch), _late(config)
+        shared, asked, late = batch.shared, _asked(batch), _late(config)
         if not follows(config, tokens):
-            asked, late = sequences * len(batch.columns.unique()), ("lm_head",)
-        flops: int = sequences * tokens**2 * per_pair
+            shared, asked, late = 0, sequences * len(batch.columns.unique()), ("lm_head",)
+        own = sequences * (tokens - shared)
+        flops: int = (shared**2 + own * tokens) * per_pair
         for name, per_row in products.items():
-            rows = asked if any(part in name for part in late) else sequences * tokens
+            rows = asked if any(part in name for part in late) else shared + own
             flops += rows * per_row
         return flops
 

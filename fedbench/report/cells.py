@@ -19,6 +19,7 @@ POOLED = "pooled"  #: the partition of a setting that knows no sites
 #: which site holds each test item, per (task, partition, seed)
 Holders = Mapping[tuple[str, PartitionConfig, int], Mapping[str, str]]
 
+_NAMES = ("item", "cluster", "adapter", "site")  #: columns of a table of items that hold names
 _POOLED = ("base", "centralized")
 _METHODS = ("lora", "qlora", "ia3", "full")
 _KINDS = ("iid", "dirichlet", "quantity", "natural")
@@ -116,7 +117,7 @@ def holders(all_cells: Sequence[Cell]) -> dict[tuple[str, PartitionConfig, int],
 def _held(run: Run, table: pd.DataFrame) -> dict[str, str]:
     trained = {str(site["site"]) for site in run.sites if site.get("trained", True)}
     once = table.drop_duplicates("item")
-    pairs = zip(once["item"], once["site"].astype(str), strict=True)
+    pairs = zip(once["item"], once["site"], strict=True)
     return {item: site for item, site in pairs if site in trained}
 
 
@@ -139,9 +140,10 @@ def _cell(runs: list[Run], configs: list[RunConfig], names: Mapping[PartitionCon
 def _judged(run: Run) -> pd.DataFrame:
     """Items with the accuracy, per row, of the run and of three predictors without skill."""
     items = run.items
+    # Categories are looked up once each; strings would be, row by row, by every score.
+    names = {name: items[name].astype(str).astype("category") for name in _NAMES}
     return items.assign(
-        item=items["item"].astype(str),
-        cluster=items["cluster"].astype(str),
+        **names,
         correct=(items["prediction"] == items["gold"]).astype(float),
         chance=1.0 / items["choices"],
         majority=(items["majority"] == items["gold"]).astype(float),

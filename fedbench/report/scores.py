@@ -88,21 +88,22 @@ def _dealt_seeds(cell: Cell, partition: PartitionConfig, where: Holders) -> list
 
 def _own_rows(cell: Cell, seed: int, held: Mapping[str, str]) -> pd.DataFrame:
     table = cell.tables[0 if cell.config.setting == "base" else cell.seeds.index(seed)]
-    placed = table.assign(holder=table["item"].map(held))
+    placed = table.assign(holder=table["item"].map(held).astype("category"))
     kept = placed["holder"].notna()
     if cell.config.setting == "local":
-        kept &= placed["adapter"] == placed["holder"]
+        kept &= placed["adapter"].astype(str) == placed["holder"].astype(str)
     return placed[kept]
 
 
 def _names(tables: Iterable[pd.DataFrame], column: str) -> list[str]:
-    return sorted({str(name) for table in tables for name in table[column].unique()})
+    return sorted({name for table in tables for name in table[column].unique().tolist()})
 
 
 def _places(column: pd.Series, names: Sequence[str]) -> npt.NDArray[np.int64]:
-    import pandas as pd
-
-    return pd.Index(names).get_indexer(pd.Index(column)).astype(np.int64)
+    """Where each name of a column of categories stands among ``names``."""
+    place = {name: at for at, name in enumerate(names)}
+    known = [place.get(name, -1) for name in column.cat.categories.tolist()]
+    return np.array(known, dtype=np.int64)[column.cat.codes]
 
 
 def _tally(shape: tuple[int, ...], places: Any, values: Any) -> Array:
