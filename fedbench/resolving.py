@@ -15,6 +15,7 @@ from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
 from fedbench.rules import RULES
 from fedbench.tasks import load_task, located
+from fedbench.tasks.specfile import read_spec
 from fedbench.wire.codecs import CODECS
 
 
@@ -83,7 +84,7 @@ def check_sources(config: RunConfig) -> None:
         lambda name: family_of(model_type(name)): config.backbone,
         check_device: config.device,
     }
-    problems = []
+    problems = _ruled_out(config)
     for check, name in checks.items():
         try:
             check(name)
@@ -93,6 +94,26 @@ def check_sources(config: RunConfig) -> None:
                 problems.append(_where_nothing_is(name))
     if problems:
         raise FedbenchError(" ".join(filter(None, problems)))
+
+
+def _ruled_out(config: RunConfig) -> list[str]:
+    """Choices that the task's description leaves no meaning to."""
+    try:
+        spec, _ = read_spec(config.task)
+    except FedbenchError:
+        return []  # told when the task is loaded
+    problems = []
+    if config.partition.kind == "natural" and not spec.attribute:
+        problems.append(
+            f"partition.kind = natural needs owners, and task {spec.name} names none: use iid, "
+            "dirichlet or quantity, or name an attribute in the task's file."
+        )
+    if config.labels == "shuffled" and spec.scoring == "letter":
+        problems.append(
+            "labels = shuffled has no meaning where answers are letters: a prompt shows its own "
+            "options, so the right one would still stand among them; score the options' text."
+        )
+    return problems
 
 
 def _where_nothing_is(task: str) -> str:

@@ -80,7 +80,8 @@ def _common(prompts: Sequence[Sequence[int]]) -> int:
     """
     if len(prompts) < 2:
         return 0
-    least, greatest = min(prompts), max(prompts)  # all others lie between these two
+    ordered = sorted(map(tuple, prompts))
+    least, greatest = ordered[0], ordered[-1]  # all others lie between these two
     longest = min(len(prompt) for prompt in prompts) - 1
     pairs = zip(least[:longest], greatest, strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

@@ -98,21 +98,23 @@ def _attend(attention: Any, x: Tensor, rows: _Rows) -> Tensor:
     if hasattr(attention, "q_norm"):  # Qwen3
         query, key = attention.q_norm(query), attention.k_norm(key)
     query, key = _turned(query, rows), _turned(key, rows)
-    if groups := attention.num_key_value_groups - 1:
-        key, value = (t.repeat_interleave(groups + 1, dim=1) for t in (key, value))
-    first = [t[: rows.shared].transpose(0, 1)[None] for t in (query, key, value)]
-    rest = [
-        t[rows.shared :].unflatten(0, (rows.sequences, -1)).transpose(1, 2)
-        for t in (query, key, value)
-    ]
-    scale = attention.scaling
+    if (groups := attention.num_key_value_groups) > 1:
+        key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
+    # (sequences, heads, tokens, width), as attention wants it
+    whole = (query, key, value)
+    after_q, after_k, after_v = (
+        t[rows.shared :].unflatten(0, (rows.sequences, -1)).transpose(1, 2) for t in whole
+    )
     if not rows.shared:
-        return _gathered(*rest, rows.mask, scale)
-    seen = [
+        return _gathered(after_q, after_k, after_v, rows.mask, attention.scaling)
+    first_q, first_k, first_v = (t[: rows.shared].transpose(0, 1)[None] for t in whole)
+    seen_k, seen_v = (
         torch.cat([before.expand(rows.sequences, -1, -1, -1), own], dim=2)
-        for before, own in zip(first[1:], rest[1:], strict=True)
-    ]
-    return torch.cat([_gathered(*first, None, scale), _gathered(rest[0], *seen, rows.mask, scale)])
+        for before, own in ((first_k, after_k), (first_v, after_v))
+    )
+    prefix = _gathered(first_q, first_k, first_v, None, attention.scaling)
+    rest = _gathered(after_q, seen_k, seen_v, rows.mask, attention.scaling)
+    return torch.cat([prefix, rest])
 
 
 def _gathered(

@@ -17,8 +17,9 @@ from torch.autograd.function import once_differentiable
 def project(layer: nn.Module, x: Tensor) -> Tensor:
     """``layer(x)`` for ``x`` of shape (tokens, width)."""
     factors = _factors(layer)
-    found: Tensor = layer(x) if factors is None else _LoraLinear.apply(x, *factors)
-    return found
+    if factors is None:
+        return layer(x)  # type: ignore[no-any-return]
+    return _LoraLinear.apply(x, *factors)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def _factors(layer: Any) -> tuple[Any, ...] | None:
@@ -54,7 +55,7 @@ class _LoraLinear(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, narrow, weight, a, b = ctx.saved_tensors
         of_x, _, _, of_a, of_b, _ = ctx.needs_input_grad

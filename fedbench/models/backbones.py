@@ -121,7 +121,8 @@ def load_tokenizer(name: str) -> Any:
     settings = directory / "tokenizer_config.json"
     stored = read_json(settings).get("tokenizer_class") if settings.exists() else None
     loader: Any = PreTrainedTokenizerFast if stored in _GENERIC else AutoTokenizer
-    tokenizer = _loaded(name, partial(loader.from_pretrained, directory))
+    # Left open, a folder that brings code of its own would have transformers ask on the terminal.
+    tokenizer = _loaded(name, partial(loader.from_pretrained, directory, trust_remote_code=False))
     if tokenizer.eos_token_id is None:
         raise FedbenchError(f"The tokenizer in {directory} has no eos_token: name one.")
     return tokenizer

@@ -134,7 +134,7 @@ def parse(path: Path, form: str, encoding: str) -> Parsed:
 def _text(path: Path, encoding: str) -> str:
     try:
         content = path.read_bytes()
-        _refuse_utf8_as_latin1(content, encoding, path)
+        _refuse_other_than_latin1(content, encoding, path)
         return content.decode(encoding).replace("\r\n", "\n").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise FedbenchError(
@@ -149,8 +149,8 @@ def _text(path: Path, encoding: str) -> str:
         raise FedbenchError(f"{path} cannot be read ({error.strerror}).") from None
 
 
-def _refuse_utf8_as_latin1(content: bytes, encoding: str, path: Path) -> None:
-    """Latin-1 reads any bytes, so a file that was saved as UTF-8 since must be noticed here."""
+def _refuse_other_than_latin1(content: bytes, encoding: str, path: Path) -> None:
+    """Latin-1 reads any bytes, so a file that was saved otherwise since must be noticed here."""
     if content.isascii() or codecs.lookup(encoding).name != "iso8859-1":
         return
     with suppress(UnicodeDecodeError):
@@ -158,6 +158,14 @@ def _refuse_utf8_as_latin1(content: bytes, encoding: str, path: Path) -> None:
         raise FedbenchError(
             f"{path} is UTF-8 text, not {encoding}: set encoding in the task's file, or fetch the "
             "file again."
+        )
+    # Bytes 0x80 to 0x9f are control characters in latin-1 and letters in code pages of Windows.
+    if (
+        odd := next((i for i, byte in enumerate(content) if 0x80 <= byte < 0xA0), None)
+    ) is not None:
+        raise FedbenchError(
+            f"{path}, byte {odd}: a control character, so hardly {encoding} text: set encoding in "
+            "the task's file, or fetch the file again."
         )
 
 

@@ -13,7 +13,7 @@ from fedbench.hashing import sha256_file, sha256_json
 from fedbench.paths import CHECKOUT
 from fedbench.tasks import hub
 from fedbench.tasks.lookalike import GENERATORS
-from fedbench.tasks.parsers import parse
+from fedbench.tasks.parsers import AGAIN, parse
 from fedbench.tasks.spec import LayoutSpec, Role, SourceSpec, TaskSpec
 
 
@@ -75,11 +75,16 @@ def read_source(spec: TaskSpec, source: Source) -> tuple[SourceSpec, list[Row], 
 
 def _read_files(spec: TaskSpec, source: Source) -> tuple[SourceSpec, list[Row], dict[str, str]]:
     layout = spec.layouts[source.layout]
-    rows = [
-        Row(role, where, values)
-        for role, path, _ in source.files
-        for where, values in parse(Path(path), layout.format, layout.encoding)
-    ]
+    rows: list[Row] = []
+    for role, name, _ in source.files:
+        path = Path(name)
+        found = [Row(role, *row) for row in parse(path, layout.format, layout.encoding)]
+        if len(found) < layout.rows.get(path.name, 0):
+            raise FedbenchError(
+                f"{path} has {len(found):,} rows, its release {layout.rows[path.name]:,}: {AGAIN}, "
+                "or describe a part of the dataset in a task file of your own."
+            )
+        rows += found
     return layout, rows, {Path(path).name: digest for _, path, digest in source.files}
 
 

@@ -74,6 +74,7 @@ class LayoutSpec(SourceSpec):
     files: Mapping[Role, tuple[str, ...]]
     format: str = ""  #: a name in ``PARSERS``; empty: by the file's ending
     encoding: str = "utf-8"
+    rows: Mapping[str, int] = {}  #: by file, how many the release has: fewer are a file cut short
 
     @field_validator("files", mode="before")
     @classmethod

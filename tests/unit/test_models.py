@@ -281,6 +281,19 @@ def test_safetensors_are_taken_where_a_pickle_lies_beside_them(backbones, tmp_pa
     assert torch.isfinite(logits(model)).all()
 
 
+def test_code_that_a_tokenizer_brings_along_is_never_run(backbones, tmp_path, monkeypatch):
+    """Left to itself, transformers asks on the terminal, and somebody might say yes."""
+    folder = copy_of(backbones, tmp_path)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": [None, "own.Own"]}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: ...\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(FedbenchError, match="copy"):
+        load_tokenizer(str(folder))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_missing_weights_are_told(backbones, tmp_path):
     folder = copy_of(backbones, tmp_path)
     (folder / "model.safetensors").unlink()

@@ -102,6 +102,24 @@ def test_a_missing_task_and_a_missing_backbone_are_told_in_one_message():
     assert "no-such-backbone" in str(caught.value)
 
 
+def test_a_natural_partition_of_a_task_without_owners_is_refused_with_all_the_rest(monkeypatch):
+    monkeypatch.setattr("fedbench.resolving.load_task", lambda _: None)
+    partition = PartitionConfig(kind="natural", sites=2)
+    with pytest.raises(FedbenchError) as caught:
+        check_sources(config(task="fpb", backbone="no-such-backbone", partition=partition))
+    assert "task fpb names none" in str(caught.value)
+    assert "no-such-backbone" in str(caught.value)
+    check_sources(config(task="fiqa_sa", backbone="fedbench-llama", partition=partition))
+
+
+def test_shuffled_labels_have_no_meaning_where_answers_are_letters(monkeypatch):
+    monkeypatch.setattr("fedbench.resolving.load_task", lambda _: None)
+    asked = {"backbone": "fedbench-llama", "labels": "shuffled"}
+    with pytest.raises(FedbenchError, match="no meaning where answers are letters"):
+        check_sources(config(task="medqa:letter", **asked))
+    check_sources(config(task="medqa", **asked))
+
+
 def test_a_device_that_is_not_there_is_refused_before_any_work(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(FedbenchError, match="no CUDA device"):

@@ -154,6 +154,26 @@ def test_a_letter_names_the_option_under_it_in_whatever_order_they_stand(
     assert all(e.choices[e.gold].strip().startswith("yes") for e in task.examples)
 
 
+def test_a_code_page_of_windows_is_no_latin1(tmp_path: Path, describe: Describe) -> None:
+    layouts = [{"files": {"all": "rows.csv"}, "encoding": "latin-1"}]
+    (tmp_path / "rows.csv").write_bytes("text,label\nthe café closed,delay\n".encode("cp437"))
+    with pytest.raises(FedbenchError, match=r"rows.csv, byte 18: a control character, so hardly"):
+        load_task(describe(LABELLED, layouts=layouts))
+
+
+def test_a_file_cut_at_the_end_of_a_line_is_noticed_where_its_length_is_known(
+    tmp_path: Path, describe: Describe
+) -> None:
+    layouts = [{"files": {"all": "rows.jsonl"}, "rows": {"rows.jsonl": 60}}]
+    write_jsonl(tmp_path / "rows.jsonl", labelled(59))
+    with pytest.raises(
+        FedbenchError, match=r"rows.jsonl has 59 rows, its release 60: .* cut short"
+    ):
+        load_task(describe(LABELLED, layouts=layouts))
+    write_jsonl(tmp_path / "rows.jsonl", labelled(60))
+    assert load_task(describe(LABELLED, layouts=layouts)).examples
+
+
 def test_a_score_that_is_no_number(tmp_path: Path, describe: Describe) -> None:
     write_jsonl(tmp_path / "rows.jsonl", labelled())
     answer = {"field": "label", "kind": "score", "thresholds": [-0.1, 0.1]}
