@@ -140,7 +140,7 @@ def _configs(profile: str, spec: EnergySpec) -> list[RunConfig]:
     """
     read = profiles.read_spec(profile)
     tuned = profiles.tuned_values(profile)
-    return [
+    configs = [
         resolve(
             parse_config(
                 {
@@ -158,6 +158,12 @@ def _configs(profile: str, spec: EnergySpec) -> list[RunConfig]:
         for method in spec.methods
         for setting in TRAINED
     ]
+    if any(config.compute == "nf4-dequantised" for config in configs):
+        raise FedbenchError(
+            f"The energy suite of {profile} asks for compute = nf4-dequantised, which says nothing "
+            "of what QLoRA needs: leave compute out of the profile."
+        )
+    return configs
 
 
 def _rate(tuned: Mapping[str, Any], cell: Cell, setting: str) -> dict[str, float]:
@@ -190,6 +196,7 @@ def measure_run(config: RunConfig, meter: Meter) -> Measurement:
     with fresh_home():
         ledger = Ledger(meter)
         peaks = Peaks(ledger.phase, config.device)
+        began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         started = time.perf_counter()
         with observed(peaks.phase), peaks.phase("other"):
             done = run(config, again=True)  # a run that the repository keeps takes nothing
@@ -197,6 +204,7 @@ def measure_run(config: RunConfig, meter: Meter) -> Measurement:
         factor, source = meter.grid_factor()
         return {
             "config": config.model_dump(mode="json"),
+            "started": began,
             "wall_seconds": seconds,
             "peak_memory_bytes": peaks.by_phase,
             "tokens": done.metrics["tokens"],

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,14 @@ def test_every_method_gets_the_trained_settings_on_the_same_examples(home):
         assert len({(c.passes, c.train_limit, c.max_tokens, c.rounds) for c in configs}) == 1
     assert set(planned) == {"lora", "qlora", "ia3"}
     assert {c.compute for c in planned["qlora"]} == {"nf4"}
+
+
+def test_what_holds_4_bit_values_in_wide_layers_is_not_measured(home, mine):
+    path = Path(mine)
+    dequantised = "methods: [qlora], common: {compute: nf4-dequantised}"
+    path.write_text(path.read_text().replace("methods: [lora]", dequantised))
+    with pytest.raises(FedbenchError, match=r"asks for compute = nf4-dequantised, which says"):
+        suite.measure(mine)
 
 
 def test_every_run_is_a_process_of_its_own(home, mine, monkeypatch):
