@@ -20,6 +20,7 @@ from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_shared, write_bytes
 from fedbench.freshness import moved
+from fedbench.tasks.audit_lines import audit_lines
 
 _ATTEMPTS = 3  #: a worker killed from outside, say for memory, takes its neighbours' runs along
 
@@ -53,6 +54,7 @@ def ensure_runs(
     missing = [config for config in configs if stale[config] is not None]
     failures: dict[RunConfig, str] = {}
     if missing:
+        print("\n".join(audit_lines(config.task for config in missing)))
         with machine_shared():
             failures = _work(missing, progress)
     if failures and not missing_ok:

@@ -8,15 +8,20 @@ from pathlib import Path
 from fedbench.energy.suite import found as energy_record
 from fedbench.report.captions import (
     composition_caption,
+    contrasts_caption,
     convergence_caption,
     main_caption,
     resources_caption,
+    results_caption,
+    scores_caption,
 )
 from fedbench.report.claims import FIGURE, TABLE, check_equal_passes, check_scores, check_written
 from fedbench.report.differences import contrasts
 from fedbench.report.energy import (
+    component_table,
     energy_figure,
     energy_table,
+    extrapolated,
     needs_and_shares,
     save_energy_figure,
     say_energy,
@@ -29,6 +34,7 @@ from fedbench.report.figures import (
     save_figure,
 )
 from fedbench.report.inventory import audit, composition, convergence, resources
+from fedbench.report.peer_figure import peers_caption, peers_figure
 from fedbench.report.peers import beside_others
 from fedbench.report.score_figure import main_figure, main_parts
 from fedbench.report.sentences import (
@@ -50,25 +56,31 @@ __all__ = [
     "check_equal_passes",
     "check_scores",
     "check_written",
+    "component_table",
     "composition",
     "composition_caption",
     "composition_figure",
     "contrasts",
+    "contrasts_caption",
     "convergence",
     "convergence_caption",
     "convergence_figure",
     "energy_figure",
     "energy_record",
     "energy_table",
+    "extrapolated",
     "folder",
     "main_caption",
     "main_figure",
     "main_parts",
     "main_results",
     "needs_and_shares",
+    "peers_caption",
+    "peers_figure",
     "resources",
     "resources_caption",
     "resources_figure",
+    "results_caption",
     "save_energy_figure",
     "save_figure",
     "say_audit",
@@ -78,6 +90,7 @@ __all__ = [
     "say_energy",
     "say_main",
     "say_resources",
+    "scores_caption",
     "wide",
     "write_energy_table",
     "write_table",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedbench.config import TRAINED, PartitionConfig
+from fedbench.config import TRAINED, PartitionConfig, parse_config
 from fedbench.energy.meters import MEASURED
 from fedbench.files import write_bytes, write_json
 from fedbench.phases import PHASES
@@ -21,8 +21,8 @@ from fedbench.report import stats, style
 from fedbench.report.claim_file import Evidence
 from fedbench.report.figures import nothing, write_picture
 from fedbench.report.saving import Configuration, Measured, Saving
-from fedbench.report.tables import NOT_RUN
 from fedbench.report.writing import latex, markdown, numbers
+from fedbench.store import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,18 +36,27 @@ _JOULES_PER_KWH = 3.6e6
 _MOVED = "Measured with other code or another suite than today's: make energy measures anew."
 _SHARE = "share of "
 _EVEN = "split evenly over rounds"  #: no meter is read at the end of each
+_NOTHING = (
+    "Energy: not run. This profile has no energy suite, or make energy has not measured it here: "
+    "no number of energy may be taken from its accuracy runs, which shared the machine."
+)
 ESTIMATED = "estimated"
 COUNTED = "counted"
 OVER_REPEATS = "t over repeats"
 
 COLUMNS = (
     *("task", "backbone", "method", "compute", "setting", "quantity", "unit", "obtained"),
-    *("mean", "ci_low", "ci_high", "ci_kind", "repeats", "reached"),
+    *("mean", "ci_low", "ci_high", "ci_kind", "repeats", "reached", "per_repeat"),
 )
 
 
 def _joules(one: Measurement, phases: Sequence[str], components: Sequence[str]) -> float:
     return float(sum(one["joules"].get(p, {}).get(c, 0.0) for p in phases for c in components))
+
+
+def _per_token(one: Measurement) -> float:
+    """Joules of training per token, without memory."""
+    return _joules(one, ["train"], _COUNTED) / int(one["tokens"])
 
 
 def _to_target(one: Measurement, target: float) -> float:
@@ -70,15 +79,15 @@ def _sent(one: Measurement) -> float:
 def _quantities(target: float) -> dict[tuple[str, str], Callable[[Measurement], float]]:
     """Name and unit of everything reported, and how it follows from one measurement."""
     shares: dict[tuple[str, str], Callable[[Measurement], float]] = {
-        (f"{_SHARE}{name}", "of all energy"): lambda one, name=name: (  # type: ignore[misc]
-            _joules(one, [name], _COUNTED) / _joules(one, PHASES, _COUNTED)
+        (f"{_SHARE}{name}", "% of all energy"): lambda one, name=name: (  # type: ignore[misc]
+            100 * _joules(one, [name], _COUNTED) / _joules(one, PHASES, _COUNTED)
         )
         for name in PHASES
     }
     return {
-        ("training", "J per token"): lambda one: _joules(one, ["train"], _COUNTED) / one["tokens"],
-        ("training, memory by constant", "J per token"): lambda one: (
-            _joules(one, ["train"], ["ram"]) / one["tokens"]
+        ("training", "mJ per token"): lambda one: 1000 * _per_token(one),
+        ("training, memory by constant", "mJ per token"): lambda one: (
+            1000 * _joules(one, ["train"], ["ram"]) / one["tokens"]
         ),
         (f"training to {100 * target:.0f} % validation accuracy", "J"): lambda one: _to_target(
             one, target
@@ -162,7 +171,8 @@ def is_estimated(obtained: str) -> bool:
 
 def _summary(values: stats.Array) -> dict[str, Any]:
     known = values[~np.isnan(values)]
-    found = {"repeats": len(values), "reached": len(known)}
+    each = " ".join(f"{value:.6g}" for value in known)
+    found = {"repeats": len(values), "reached": len(known), "per_repeat": each}
     if len(known) < len(values) or len(known) < 2:
         mean = float(known.mean()) if len(known) == len(values) and len(known) else float("nan")
         return found | {"mean": mean, "ci_low": np.nan, "ci_high": np.nan, "ci_kind": "none"}
@@ -184,7 +194,7 @@ def savings(record: Mapping[str, Any] | None) -> Measured:
     if record is None:
         return {}
     needs = {
-        "energy": lambda one: _joules(one, ["train"], _COUNTED) / one["tokens"],
+        "energy": _per_token,
         "peak_memory": lambda one: one["peak_memory_bytes"]["train"],
     }
     chosen = [one for one in record["measurements"] if one["config"]["setting"] == "federated"]
@@ -224,7 +234,7 @@ def _saving(
     if len(both) < 2:
         return None
     found = stats.seed_interval(np.array([1 - need(mine[i]) / need(reference[i]) for i in both]))
-    how = _obtained("training", "J per token", mine[both[0]]) if resource == "energy" else MEASURED
+    how = _obtained("training", "mJ per token", mine[both[0]]) if resource == "energy" else MEASURED
     evidence: Evidence = "estimated" if is_estimated(how) else "measured"
     return Saving(found.mean, found.low, found.high, evidence, OVER_REPEATS, len(both))
 
@@ -245,9 +255,53 @@ def _cell(row: Any) -> str:
     if row.mean != row.mean:
         return f"not reached ({row.reached} of {row.repeats})" if row.reached < row.repeats else ""
     mark = "~" if is_estimated(row.obtained) else ""
-    if row.ci_low != row.ci_low:
-        return f"{mark}{row.mean:.3g}"
-    return f"{mark}{row.mean:.3g} [{row.ci_low:.3g}, {row.ci_high:.3g}]"
+    if row.ci_low != row.ci_low or row.ci_low == row.ci_high:  # one repeat, or counted exactly
+        return f"{mark}{_digits(row.mean)}"
+    return f"{mark}{_digits(row.mean)} [{_digits(row.ci_low)}, {_digits(row.ci_high)}]"
+
+
+def _digits(value: float) -> str:
+    """Three digits, or all of a larger number's, never as a power of ten."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def component_table(record: Mapping[str, Any] | None) -> pd.DataFrame:
+    """One row per method, setting, component and phase: joules of a run, and how they are known.
+
+    This is what every other number of energy is made of; memory by constant is a row like others
+    here and in no headline.
+    """
+    import pandas as pd
+
+    rows = []
+    for same in _groups(record["measurements"]) if record else []:
+        for part, how in sorted(same[0]["how"].items()):
+            for name in PHASES:
+                values = np.array([_joules(one, [name], [part]) for one in same])
+                about = {"quantity": f"{part}, {name}", "unit": "J", "obtained": how}
+                rows.append(_about(same[0]) | about | _summary(values))
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def extrapolated(record: Mapping[str, Any] | None, runs: Sequence[Run]) -> str:
+    """What all training of ``runs`` would take, by method: joules per token times tokens.
+
+    The runs are of other tasks and other settings than the one that was measured.
+    """
+    if record is None:
+        return "Nothing was measured that could be extrapolated."
+    said = []
+    for method in dict.fromkeys(one["method"] for one in record["measurements"]):
+        same = [one for one in record["measurements"] if one["method"] == method]
+        tokens = sum(run.metrics["tokens"] for run in runs if run.config.method == method)
+        joules = float(np.mean([_per_token(one) for one in same])) * tokens
+        guessed = is_estimated(_obtained("training", "mJ per token", same[0]))
+        kind = f" from {ESTIMATED} power" if guessed else ""
+        said.append(
+            f"- {method}: {tokens:,} training tokens in all runs of this profile, about "
+            f"{_digits(joules / 1000)} kJ (extrapolated{kind}: joules per token × tokens)."
+        )
+    return "\n".join(said)
 
 
 def energy_caption(record: Mapping[str, Any]) -> str:
@@ -290,9 +344,9 @@ def write_energy_table(
     frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any] | None
 ) -> str:
     """Write the frame as CSV and its wide form as Markdown and LaTeX; return the Markdown."""
-    caption = energy_caption(record) if record else f"Energy: {NOT_RUN}."
+    caption = energy_caption(record) if record else _NOTHING
     shown = energy_wide(frame)
-    page = f"{caption}\n\n{markdown(shown)}"
+    page = f"{caption}\n\n{markdown(shown)}" if record else f"{caption}\n"
     write_bytes(folder / f"{name}.csv", numbers(frame))
     write_bytes(folder / f"{name}.md", page.encode())
     write_bytes(folder / f"{name}.tex", latex(shown, name, caption).encode())
@@ -303,10 +357,16 @@ def write_energy_table(
 
 
 def _origin(record: Mapping[str, Any], caption: str) -> dict[str, Any]:
-    configs = [one["config"] for one in record["measurements"] if not one["repeat"]]
+    measured = record["measurements"]
+    known = ("method", "repeat", "started", "wall_seconds", "how", "idle_watts", "accuracy")
     return {
         "caption": caption,
-        "configs": configs,
+        "configs": {parse_config(o["config"]).id: o["config"] for o in measured if not o["repeat"]},
+        "measurements": [
+            {"run": parse_config(one["config"]).id, "setting": one["config"]["setting"]}
+            | {name: one[name] for name in known if name in one}
+            for one in measured
+        ],
         "spec": record["spec"],
         "provenance": record["provenance"],
     }
@@ -316,10 +376,10 @@ def save_energy_figure(
     figure: Figure, frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any] | None
 ) -> Path:
     """Write the figure with its numbers and its origin; return the PNG's path."""
-    said = face(record) if record else NOT_RUN
+    said = face(record) if record else ""
     write_picture(figure, name, folder, said)
     write_bytes(folder / f"{name}.csv", numbers(frame))
-    write_json(folder / f"{name}.json", _origin(record, said) if record else {"caption": said})
+    write_json(folder / f"{name}.json", _origin(record, said) if record else {"caption": _NOTHING})
     return folder / f"{name}.png"
 
 
@@ -351,7 +411,7 @@ def _worth(saved: Saving) -> str:
 
 
 _PANELS = (
-    ("training", "J per token"),
+    ("training", "mJ per token"),
     ("inference", "J per 1,000 items"),
     ("peak memory in training", "MB"),
     ("adapter", "kB"),
@@ -382,6 +442,9 @@ def _draw_bars(ax: Axes, part: pd.DataFrame, title: str) -> None:
         ax.barh(place, row["mean"], color=color, edgecolor=looks.color, hatch=hatch, height=0.7)
         if row["ci_low"] == row["ci_low"]:
             ax.plot([row["ci_low"], row["ci_high"]], [place, place], color="black", linewidth=1)
+        repeats = [float(value) for value in row["per_repeat"].split()]
+        (points,) = ax.plot(repeats, [place] * len(repeats), "o", color="black", markersize=2)
+        points.set(markerfacecolor="white", markeredgewidth=0.5)
     ax.set_yticks(range(len(rows)), [f"{row['method']}, {row['setting']}" for row in rows])
     ax.set_ylim(len(rows) - 0.4, -0.6)
     ax.set_title(f"{title}{', ' + ESTIMATED if estimated else ''}", loc="left")

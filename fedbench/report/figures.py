@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_FACE_WIDTH = 62  #: characters of 7 points in a column
-_FACE_LINE = 0.12  #: inches
-_LABEL_WIDTH = 26  #: characters along the height of one panel
+_FACE_WIDTH = 54  #: characters in a column
+_FACE_LINE = 0.135  #: inches
+_LABEL_WIDTH = 24  #: characters along the height of one panel
 _READABLE_TOPICS = 8
 _COUNTED_TOPICS = 4
 OWN_DATA = "local"  #: the setting whose validation data are each site's own
@@ -86,7 +86,7 @@ def _write_face(figure: Figure, lines: Sequence[str]) -> None:
     """Words under the panels, which keep their height unless the page ends."""
     grown = figure.get_figheight() + len(lines) * _FACE_LINE
     figure.set_figheight(min(grown, style.TALLEST))
-    figure.supxlabel("\n".join(lines), fontsize=7, color="0.35", style="italic")
+    figure.supxlabel("\n".join(lines), color="0.35", style="italic")
 
 
 def title_of(part: pd.DataFrame) -> str:
@@ -126,7 +126,8 @@ def composition_figure(frame: pd.DataFrame) -> Figure:
         if image is not None:
             bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.7, aspect=34)
             bar.set_label("share of the site's training examples (%)")
-        figure.supylabel("site, and n = its training examples")
+        words = "site, and n = its training examples"
+        figure.supylabel(textwrap.fill(words, _LABEL_WIDTH * len(tasks)))
     return figure
 
 
@@ -145,7 +146,7 @@ def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str, top: float) -> Any
     _name_topics(ax, [str(topic) for topic in table.columns])
     if len(table.columns) <= _COUNTED_TOPICS:
         _write_counts(ax, table.to_numpy(), shares.to_numpy() / top)
-    ax.set_title(f"{textwrap.fill(title_of(part), 18)}\n{partition}", fontsize=7.5)
+    ax.set_title(f"{textwrap.fill(title_of(part), 18)}\n{partition}")
     ax.tick_params(length=0)
     return image
 
@@ -161,7 +162,7 @@ def nothing(title: str = "") -> Figure:
 def _say_not_run(ax: Axes, title: str = "") -> None:
     """An empty panel that says why it is empty."""
     ax.set_axis_off()
-    ax.set_title(title, fontsize=7.5)
+    ax.set_title(title)
     text = ax.text(0.5, 0.5, NOT_RUN, transform=ax.transAxes, color="0.35", style="italic")
     text.set(ha="center", va="center")
 
@@ -169,7 +170,7 @@ def _say_not_run(ax: Axes, title: str = "") -> None:
 def _write_counts(ax: Axes, counts: Any, shades: Any) -> None:
     for row, column in np.ndindex(counts.shape):
         color = "white" if shades[row, column] > 0.55 else "black"
-        text = ax.text(column, row, f"{counts[row, column]:.0f}", color=color, fontsize=7)
+        text = ax.text(column, row, f"{counts[row, column]:.0f}", color=color)
         text.set(ha="center", va="center_baseline")
 
 
@@ -227,6 +228,9 @@ def _draw_rounds(ax: Axes, part: pd.DataFrame) -> None:
             x, 100 * line["least"], 100 * line["greatest"], color=looks.color, alpha=0.15, lw=0
         )
         ax.plot(x, mean, looks.dash, marker=looks.marker, color=looks.color, mfc=_fill(setting))
+        for passes, values in zip(x, line["per_seed"], strict=True):
+            seeds = [100 * float(value) for value in values.split()]
+            ax.plot([passes] * len(seeds), seeds, ".", color=looks.color, markersize=1.5, alpha=0.6)
     _name_curves_missing(ax, [s for s in TRAINED if s not in set(part["setting"])])
     ax.grid()
     ax.set_axisbelow(True)
@@ -242,7 +246,7 @@ def _name_curves_missing(ax: Axes, settings: Sequence[str]) -> None:
     if settings:
         words = textwrap.fill(f"{NOT_RUN}: {', '.join(settings)}", 24)
         text = ax.text(0.98, 0.03, words, transform=ax.transAxes, color="0.35", style="italic")
-        text.set(ha="right", va="bottom", fontsize=7)
+        text.set(ha="right", va="bottom")
 
 
 def _name_settings(figure: Figure) -> None:
@@ -285,7 +289,7 @@ def _draw_bars(ax: Axes, names: Sequence[str], values: pd.Series, methods: Seque
     ax.barh(range(len(names)), values, color=colors, height=0.7)
     for place, value in enumerate(values):
         text = f" {value:,.0f}" if value else f" {NOT_RUN}"
-        ax.text(value, place, text, va="center", fontsize=7)
+        ax.text(value, place, text, va="center")
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(0, 1.25 * max(values.max(), 1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from fedbench.report import stats
 from fedbench.report.cells import POOLED, Cell, cells
 from fedbench.store import Run
+from fedbench.tasks.specfile import read_spec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,7 @@ _COUNTS = {
     "dropped_conflicts": "conflicts",
     "removed_overlap": "overlap_removed",
     "near_repeats": "near_repeats",
+    "shared_between_owners": "shared_by_owners",
 }
 
 COMPOSITION_COLUMNS = (
@@ -36,7 +38,7 @@ RESOURCES_COLUMNS = (
 CONVERGENCE_COLUMNS = (
     *("task", "task_title", "backbone", "method", "setting", "partition", "round", "rounds"),
     *("passes", "mean", "least", "greatest", "ci_low", "ci_high", "ci_kind", "n_seeds"),
-    *("n_validation", "synthetic", "runs"),
+    *("per_seed", "n_validation", "synthetic", "runs"),
 )
 
 
@@ -63,9 +65,12 @@ def _audit_row(run: Run) -> dict[str, Any]:
         **sizes,
         "trained_on": metrics["n_train"],
         "tested_on": metrics["n_test"],
-        "labels": _names(metrics["labels"]),
+        "balance": _balance(metrics),
+        "cut": _cut(metrics),
         "split": metrics["split"],
         "scoring": metrics["scoring"],
+        "licence": read_spec(run.config.task)[0].licence or "not stated",
+        "files": _hashes(run),
         "synthetic": bool(metrics["synthetic"]),
         "note": metrics.get("note", ""),
         "runs": run.id,
@@ -75,8 +80,27 @@ def _audit_row(run: Run) -> dict[str, Any]:
 _SPLITS = ("train", "validation", "test")
 
 
-def _names(labels: Any) -> str:
-    return ", ".join(map(str, labels)) if isinstance(labels, Sequence) else str(labels)
+def _balance(metrics: Mapping[str, Any]) -> str:
+    """Every label with its share of the whole test split; the labels alone where not counted."""
+    labels = [str(label) for label in metrics["labels"]]
+    counts = metrics.get("audit", {}).get("labels", {}).get("test", {})
+    total = sum(counts.values())
+    shares = [f"{label} {100 * counts.get(label, 0) / total:.0f} %" for label in labels if total]
+    return ", ".join(shares or labels)
+
+
+def _cut(metrics: Mapping[str, Any]) -> str:
+    """Prompts that lost their beginning, of those used: training and test."""
+    counts = metrics.get("cut_prompts")
+    if counts is None:
+        return ""
+    return ", ".join(f"{counts.get(name, 0)} {name}" for name in ("train", "test"))
+
+
+def _hashes(run: Run) -> str:
+    """The files by name, each with the beginning of its hash."""
+    sources = run.provenance.get("sources", {})
+    return ", ".join(f"{name} {digest[:12]}" for name, digest in sorted(sources.items()))
 
 
 def composition(runs: Iterable[Run]) -> pd.DataFrame:
@@ -195,6 +219,7 @@ def _convergence_rows(cell: Cell) -> list[dict[str, Any]]:
             "greatest": max(values),
             **_interval(values),
             "n_seeds": len(values),
+            "per_seed": " ".join(f"{value:.6g}" for value in values),
             "n_validation": metrics["n_validation"],
             "synthetic": bool(metrics["synthetic"]),
             "runs": " ".join(run.id for run in cell.runs),

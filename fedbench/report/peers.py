@@ -58,26 +58,35 @@ def beside_others(runs: Iterable[Run]) -> pd.DataFrame:
     rows = [
         {
             **one.model_dump(include={"system", "task", "backbone", "method", "setting", "metric"}),
-            "published": f"{100 * one.value:.1f}",
+            "published": f"{100 * one.value:.4g}",
             "ours": _ours(one, found),
             "source": one.source,
+            "runs": _ids(one, found),
         }
         for one in published()
         if one.task in tasks
     ]
     columns = ("system", "task", "backbone", "method", "setting", "metric", "published", "ours")
-    return pd.DataFrame(rows, columns=[*columns, "source"])
+    return pd.DataFrame(rows, columns=[*columns, "source", "runs"])
 
 
 def _ours(one: Published, found: Sequence[Cell]) -> str:
     """Our value of the same work in %, or what differs from the nearest of ours."""
-    same = [cell for cell in found if cell.config.task == one.task]
-    nearest = min((differences(one, cell) for cell in same), key=len)
-    if nearest:
-        return f"not the same work: another {', '.join(nearest)}"
-    mine = next(cell for cell in same if not differences(one, cell)).runs
+    if not (mine := _same_work(one, found)):
+        tried = [differences(one, cell) for cell in found if cell.config.task == one.task]
+        return f"not the same work: another {', '.join(min(tried, key=len))}"
     mean = sum(float(run.metrics[one.metric]) for run in mine) / len(mine)
     return f"{100 * mean:.1f}"
+
+
+def _same_work(one: Published, found: Sequence[Cell]) -> Sequence[Run]:
+    """Our runs of the work behind a published value; empty if there is none."""
+    mine = (cell for cell in found if cell.config.task == one.task and not differences(one, cell))
+    return next((cell.runs for cell in mine), ())
+
+
+def _ids(one: Published, found: Sequence[Cell]) -> str:
+    return " ".join(run.id for run in _same_work(one, found))
 
 
 def differences(one: Published, cell: Cell) -> list[str]:

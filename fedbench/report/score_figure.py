@@ -26,7 +26,7 @@ NAME = "main_results_figure"
 Group = tuple[str, str, str]  #: task, backbone, method
 
 #: inches: a line, the space above a group of lines, a panel's title, and legend, axis and remarks
-_LINE, _SPACE, _TITLE, _FRAME = 0.165, 0.06, 0.34, 1.0
+_LINE, _SPACE, _TITLE, _FRAME = 0.18, 0.06, 0.36, 1.05
 _KEYS = ["task", "backbone", "method"]
 #: predictors without skill: dash and colour of their lines
 _LINES: dict[str, tuple[Literal["--", ":"], str]] = {
@@ -180,7 +180,7 @@ def _draw_score(ax: Axes, row: dict[Any, Any], place: float) -> None:
 def _name_missing(ax: Axes, settings: Sequence[str], place: float) -> None:
     """Say at the right end, where their scores would be, which settings were not run."""
     words = f"{NOT_RUN}: {', '.join(settings)}"
-    text = ax.text(0.99, place, words, transform=ax.get_yaxis_transform(), fontsize=7)
+    text = ax.text(0.99, place, words, transform=ax.get_yaxis_transform())
     text.set(ha="right", va="center", color="0.35", style="italic", zorder=1.5)
     text.set_bbox({"facecolor": "white", "edgecolor": "none", "pad": 0.2})
 

@@ -27,6 +27,7 @@ from fedbench.report.build import find_notebooks
 from fedbench.report.folding import MORE, folded, folded_page
 from fedbench.report.origin import SYNTHETIC
 from fedbench.report.score_figure import NAME as MAIN_FIGURE
+from fedbench.report.verdicts import points
 from fedbench.report.writing import markdown
 
 CLAIMS, CONTROLS = "claims", "lookalike_controls"
@@ -34,7 +35,8 @@ _TEMPLATES = PACKAGE / "report" / "pages"
 _KINDS = {"csv": "numbers", "json": "provenance", "md": "Markdown", "tex": "LaTeX", "pdf": "PDF"}
 _AUDIT = (
     *("task_title", "rows", "distinct", "duplicates", "conflicts", "overlap_removed"),
-    *("n_train", "n_validation", "n_test", "split", "synthetic", "note"),
+    *("near_repeats", "shared_by_owners", "n_train", "n_validation", "n_test", "trained_on"),
+    *("tested_on", "balance", "cut", "split", "licence", "files", "synthetic", "note"),
 )
 _SAID_OF_LOOKALIKES = (
     "Results on tasks marked synthetic are on look-alikes: invented content that tests the "
@@ -261,24 +263,56 @@ def claims_section(path: Path, profile: str) -> str:
         *(f"- Check, {name}: {outcome}" for name, outcome in checks.items()),
         *(f"- Note: {note}" for note in notes),
     ]
-    return from_markdown("\n".join(lines))
+    cells = from_markdown("\n".join(_cell_lines(content["parts"])))
+    more = f"<details><summary>Every cell with its numbers</summary>{cells}</details>"
+    return from_markdown("\n".join(lines)) + more
 
 
 def _claim_lines(
     claims: Mapping[str, Mapping[str, Any]], parts: Iterable[Mapping[str, Any]]
 ) -> Iterator[str]:
-    yield "| claim | part | verdict | why |"
-    yield "| --- | --- | --- | --- |"
+    yield "| claim | part | compared | verdict | cells | command |"
+    yield "| --- | --- | --- | --- | --- | --- |"
     for part in parts:
         mark = " (synthetic)" if part.get("synthetic") else ""
+        claim = claims[part["claim"]]
         cells = (
-            f"{part['claim']}. {claims[part['claim']]['sentence']}",
+            f"{part['claim']}. {claim['sentence']} ({claim.get('source', '')})",
             f"{part['part']}{mark}",
+            part["cells"][0]["contrast"] if part["cells"] else "",
             f"**{part['verdict']}**",
             part["said"],
+            f"`{claim.get('command', '')}`",
         )
         yield f"| {' | '.join(str(cell).replace('|', ' ') for cell in cells)} |"
     yield ""
+
+
+def _cell_lines(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Every cell of every part with its numbers, in percentage points."""
+    yield "| claim | part | task | backbone | method | partition | verdict | difference | n | why |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+    for part in parts:
+        for cell in part["cells"]:
+            told = (
+                *(part["claim"], part["part"], cell["task"], cell["backbone"], cell["method"]),
+                *(cell["partition"], cell["verdict"], _difference(cell), _n(cell), cell["reason"]),
+            )
+            yield f"| {' | '.join(str(value).replace('|', ' ') for value in told)} |"
+    yield ""
+
+
+def _difference(cell: Mapping[str, Any]) -> str:
+    if cell["mean"] is None:
+        return str(cell["contrast"])
+    mean, low, high = (points(cell[name]) for name in ("mean", "low", "high"))
+    return f"{cell['contrast']} = {mean} [{low}, {high}]"
+
+
+def _n(cell: Mapping[str, Any]) -> str:
+    if cell["n_repeats"]:
+        return f"{cell['n_repeats']} repeats"
+    return f"{cell['n_seeds']} seeds, {cell['n_test']:,} items" if cell["n_test"] else ""
 
 
 class _Links(HTMLParser):

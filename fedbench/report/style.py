@@ -1,4 +1,4 @@
-"""One look for all figures: column width, 7 pt and up, colours that everybody can tell apart.
+"""One look for all figures: column width, 8 pt, colours that everybody can tell apart.
 
 Colours: Okabe and Ito (2008), *Color Universal Design*. No setting is told by its colour alone:
 each has a marker and a dash of its own.
@@ -18,13 +18,13 @@ TALLEST = 9.0  #: inches: what a page has room for
 DPI = 200
 
 RC: Any = {
-    "font.size": 7.5,
+    "font.size": 8,
     "axes.titlesize": 8,
-    "axes.labelsize": 7.5,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "figure.labelsize": 7.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "figure.labelsize": 8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.6,

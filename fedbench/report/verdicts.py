@@ -115,6 +115,11 @@ class Summary:
     lacking: str = ""  #: why it has no cells; empty if it has
 
     @property
+    def by_suite(self) -> bool:
+        """Whether it is about what only an energy suite can tell."""
+        return any(cell.metric in BY_SUITE for cell in self.cells)
+
+    @property
     def said(self) -> str:
         """How many of its cells hold, in words."""
         if self.lacking:

@@ -151,7 +151,11 @@ def _as_json(
 
 
 def as_record(stated: Claims, told: Iterable[Summary]) -> dict[str, Any]:
-    """The words that are kept of a profile's verdicts, and the digest of the rule behind them."""
+    """The words that are kept of a profile's verdicts, and the digest of the rule behind them.
+
+    What an energy suite found of look-alikes is not kept: it decides nothing, and another machine
+    may find otherwise without anything being wrong.
+    """
     parts = {
         _key(one): {
             "verdict": one.verdict,
@@ -159,6 +163,7 @@ def as_record(stated: Claims, told: Iterable[Summary]) -> dict[str, Any]:
             "cells": sorted(f"{cell.about}: {cell.verdict}" for cell in one.cells),
         }
         for one in told
+        if not (one.synthetic and one.by_suite)
     }
     return {"rule": digest(stated), "parts": parts}
 

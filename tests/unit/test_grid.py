@@ -119,3 +119,11 @@ def test_runs_on_a_gpu_are_done_one_after_the_other():
     assert grid.workers(waiting, 2) == 2
     assert grid.workers(waiting, 8) == 3
     assert grid.workers([*waiting, waiting[0].model_copy(update={"device": "cuda"})], 8) == 1
+
+
+def test_the_tasks_are_audited_before_anything_is_run(pool, capsys):
+    wanted = configs(2)
+    grid.ensure_runs(wanted, progress=False)
+    assert capsys.readouterr().out.count("audit of toy: ") == 1
+    grid.ensure_runs(wanted, progress=False)
+    assert "audit" not in capsys.readouterr().out

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from types import SimpleNamespace
+
 import pytest
 
 from fedbench.report import energy
@@ -70,15 +73,15 @@ def frame():
 @pytest.mark.parametrize(
     ("quantity", "unit", "expected"),
     [
-        ("training", "J per token", (0.030 + 0.036) / 2),
-        ("training, memory by constant", "J per token", 0.060),
+        ("training", "mJ per token", 1000 * (0.030 + 0.036) / 2),
+        ("training, memory by constant", "mJ per token", 60),
         ("training to 60 % validation accuracy", "J", (15 + 18) / 2),
         ("inference", "J per 1,000 items", 20.0),
         ("whole run", "g CO2e", (45 + 51) / 2 / 3.6e6 * 400),
         ("peak memory in training", "MB", 500.0),
         ("peak memory in scoring", "MB", 700.0),
         ("payloads, both directions", "kB", 6.0),
-        ("share of wire", "of all energy", (1 / 45 + 1 / 51) / 2),
+        ("share of wire", "% of all energy", 100 * (1 / 45 + 1 / 51) / 2),
     ],
 )
 def test_known_joules_give_known_quantities(frame, quantity, unit, expected):
@@ -93,23 +96,23 @@ def test_only_a_federation_sends_payloads(setting, sent):
     assert value(frame, "payloads, both directions", "kB")["mean"] == sent
 
 
-def test_shares_of_phases_add_up_to_one(frame):
+def test_shares_of_phases_add_up_to_a_hundred(frame):
     needs, shares = energy.needs_and_shares(frame)
-    assert shares["mean"].sum() == pytest.approx(1)
+    assert shares["mean"].sum() == pytest.approx(100)
     assert len(needs) + len(shares) == len(frame)
-    assert set(shares["unit"]) == {"of all energy"}
-    assert "share of train (of all energy)" in energy.energy_wide(shares).columns
+    assert set(shares["unit"]) == {"% of all energy"}
+    assert "share of train (% of all energy)" in energy.energy_wide(shares).columns
 
 
 def test_repeats_give_a_t_interval(frame):
-    row = value(frame, "training", "J per token")
+    row = value(frame, "training", "mJ per token")
     assert row["ci_kind"] == "t over repeats"
-    # Half width of two values d apart: t(0.975, 1) * d / 2 = 12.706 * 0.003.
-    assert row["ci_high"] - row["mean"] == pytest.approx(12.7062 * 0.003, rel=1e-4)
+    # Half width of two values d apart: t(0.975, 1) * d / 2 = 12.706 * 3 mJ.
+    assert row["ci_high"] - row["mean"] == pytest.approx(12.7062 * 3, rel=1e-4)
 
 
 def test_one_repeat_has_no_interval():
-    row = value(energy.energy_table(record(measurement())), "training", "J per token")
+    row = value(energy.energy_table(record(measurement())), "training", "mJ per token")
     assert row["ci_kind"] == "none"
     assert row["ci_low"] != row["ci_low"]
 
@@ -123,8 +126,8 @@ def test_a_target_that_is_missed_has_no_value():
 
 
 def test_memory_by_constant_is_in_no_headline(frame):
-    assert value(frame, "training", "J per token")["obtained"] == "measured (RAPL)"
-    apart = value(frame, "training, memory by constant", "J per token")
+    assert value(frame, "training", "mJ per token")["obtained"] == "measured (RAPL)"
+    apart = value(frame, "training, memory by constant", "mJ per token")
     assert energy.is_estimated(apart["obtained"])
 
 
@@ -134,7 +137,7 @@ def test_an_estimate_is_called_one_in_table_caption_and_figure():
     for made, estimated in ((known, False), (guessed, True)):
         frame = energy.energy_table(made)
         shown = energy.energy_wide(frame)
-        assert shown["training (J per token)"].str.startswith("~").all() == estimated
+        assert shown["training (mJ per token)"].str.startswith("~").all() == estimated
         assert ("cannot rank methods by energy" in energy.energy_caption(made)) == estimated
         titles = [ax.get_title(loc="left") for ax in energy.energy_figure(frame).axes]
         assert ("estimated" in titles[0]) == estimated
@@ -187,7 +190,7 @@ def test_a_record_of_other_code_is_remarked_beside_verdicts():
 def test_energy_to_a_target_is_said_to_be_split_evenly_over_rounds(frame):
     row = value(frame, "training to 60 % validation accuracy", "J")
     assert row["obtained"] == "measured (RAPL); split evenly over rounds"
-    assert value(frame, "training", "J per token")["obtained"] == "measured (RAPL)"
+    assert value(frame, "training", "mJ per token")["obtained"] == "measured (RAPL)"
     assert "split evenly over rounds" in energy.energy_caption(record(measurement()))
 
 
@@ -200,7 +203,55 @@ def test_a_table_is_written_with_its_numbers_and_origin(frame, tmp_path):
         "energy.tex",
         "energy.json",
     }
-    assert "commit" in (tmp_path / "energy.json").read_text()
+    told = json.loads((tmp_path / "energy.json").read_text())
+    assert told["provenance"]["commit"] == "abc"
+    ids = {one["run"] for one in told["measurements"]}
+    assert ids == set(told["configs"])
+    assert [one["how"] for one in told["measurements"]] == [HOW, HOW]
+
+
+def test_nothing_measured_is_written_as_one_sentence_and_no_table(tmp_path):
+    page = energy.write_energy_table(energy.energy_table(None), "energy", tmp_path, None)
+    assert page.startswith("Energy: not run. This profile has no energy suite")
+    assert "|" not in page
+
+
+def test_components_add_up_to_what_was_measured_and_say_how():
+    made = record(measurement(), measurement(repeat=1, scale=2.0))
+    found = energy.component_table(made)
+    assert set(found["obtained"]) == set(HOW.values())
+    assert value(found, "cpu, train", "J")["mean"] == pytest.approx((30 + 60) / 2)
+    assert value(found, "ram, train", "J")["mean"] == pytest.approx(60)
+    assert found["mean"].sum() == pytest.approx((45 + 75) / 2 + 69)
+
+
+def test_an_extrapolation_is_joules_per_token_times_tokens_and_called_one():
+    made = record(measurement(), measurement(repeat=1), measurement("ia3", scale=0.5))
+    runs = [
+        SimpleNamespace(config=SimpleNamespace(method=method), metrics={"tokens": tokens})
+        for method, tokens in (("lora", 1_000_000), ("lora", 500_000), ("ia3", 2_000_000))
+    ]
+    # 30 J and 15 J per 1,000 tokens
+    assert energy.extrapolated(made, runs).split("\n") == [
+        "- lora: 1,500,000 training tokens in all runs of this profile, about 45 kJ "
+        "(extrapolated: joules per token × tokens).",
+        "- ia3: 2,000,000 training tokens in all runs of this profile, about 30 kJ "
+        "(extrapolated: joules per token × tokens).",
+    ]
+    guessed = energy.extrapolated(record(measurement(how=GUESSED)), runs)
+    assert "extrapolated from estimated power" in guessed
+
+
+def test_counts_are_shown_whole_and_without_an_interval(frame):
+    made = record(*(measurement(repeat=i, adapter_bytes=1_169_000) for i in range(2)))
+    (shown,) = energy.energy_wide(energy.energy_table(made)).to_dict("records")
+    assert shown["adapter (kB)"] == "1,169"
+
+
+def test_every_repeat_is_a_point_of_the_figure(frame):
+    (ax, *_) = energy.energy_figure(frame).axes
+    points = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in points] == [2]
 
 
 IA3 = Configuration("lookalike_fpb", "fedbench-llama", "ia3", "plain", "iid")

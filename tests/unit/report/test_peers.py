@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from fedbench.report import peers
+from fedbench.report.peer_figure import peers_caption, peers_figure
 from fedbench.report.peers import Published, differences, published
 
 SAME = {
@@ -25,7 +26,7 @@ SAME = {
 
 def cell(**other):
     config = {k: SAME[k] for k in ("task", "backbone", "method", "setting")} | other
-    run = SimpleNamespace(metrics={"split": "given", "accuracy": 0.6})
+    run = SimpleNamespace(metrics={"split": "given", "accuracy": 0.6}, id="abc")
     return SimpleNamespace(config=SimpleNamespace(**config), runs=[run])
 
 
@@ -63,3 +64,27 @@ def test_an_untuned_backbone_has_no_method():
 def test_tasks_that_we_did_not_run_are_left_out(monkeypatch):
     monkeypatch.setattr(peers, "cells", lambda runs: [cell(task="medqa")])
     assert peers.beside_others([]).empty
+
+
+def beside(monkeypatch, *values):
+    monkeypatch.setattr(peers, "cells", lambda runs: [cell()])
+    monkeypatch.setattr(peers, "published", lambda: [Published(**SAME | one) for one in values])
+    return peers.beside_others([])
+
+
+def test_ours_is_drawn_beside_the_same_work_and_its_absence_is_explained(monkeypatch):
+    frame = beside(monkeypatch, {}, {"backbone": "GPT-4", "value": 0.4455})
+    assert frame["published"].tolist() == ["50", "44.55"]
+    assert frame["runs"].tolist() == ["abc", ""]
+    (ax,) = peers_figure(frame).axes
+    points = [(line.get_xdata()[0], line.get_markerfacecolor()) for line in ax.lines]
+    assert [x for x, _ in points] == [50.0, 60.0, 44.55]
+    assert [color == "white" for _, color in points] == [True, False, True]
+    assert [text.get_text() for text in ax.texts] == ["ours: another backbone"]
+    assert "Ours stands beside 1 of 2" in peers_caption(frame)
+
+
+def test_where_nobody_published_anything_the_caption_and_the_figure_say_so(monkeypatch):
+    frame = beside(monkeypatch)
+    assert "none, because the tasks of this profile are known here only" in peers_caption(frame)
+    assert [text.get_text() for text in peers_figure(frame).axes[0].texts] == ["not run"]

@@ -22,6 +22,7 @@ from fedbench.report.site import (
     notebook_page,
 )
 from fedbench.report.tables import main_results, wide
+from fedbench.report.verdicts import points
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -190,6 +191,9 @@ def test_claims_are_shown_as_make_verify_wrote_them(runs, tmp_path, monkeypatch)
         assert claim["sentence"] in html.unescape(said)
     for part in told["parts"]:
         assert f"<strong>{part['verdict']}</strong>" in said
+        for cell in part["cells"]:
+            if cell["mean"] is not None:
+                assert f"{cell['contrast']} = {points(cell['mean'])} [" in html.unescape(said)
     assert "(synthetic)" in said
     assert all(name in said for name in told["checks"])
 

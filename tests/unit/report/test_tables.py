@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from fedbench import report
 from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import contrasts, main_results, wide
@@ -194,3 +195,23 @@ def test_partitions_of_several_sizes_are_scored_and_compared_each_with_its_own(s
     assert own["mean"].tolist() == alone
     assert set(own["partition"]) == {"iid, 2 sites", "iid, 4 sites"}
     assert len(contrasts(together)) == sum(len(contrasts(group)) for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "caption"),
+    [
+        (report.main_results, report.scores_caption),
+        (report.main_results, report.results_caption),
+        (report.contrasts, report.contrasts_caption),
+    ],
+)
+def test_a_table_says_its_seeds_its_items_its_interval_and_what_it_could_have_shown(
+    runs, numbers, caption
+):
+    said = caption(numbers(runs))
+    for words in ("3 seeds", "95 % interval: ", "test items", "With a power of 80 %, a difference"):
+        assert words in said, words
+
+
+def test_the_caption_of_scores_that_were_not_run_says_so(config):
+    assert report.scores_caption(report.main_results([], [config("base")])).endswith("not run.")

@@ -125,9 +125,9 @@ def test_look_alikes_never_get_a_verdict_on_a_claim(checkout, capsys):
     assert all(word.startswith("machinery check") for word in words)
 
 
-def measured(moved):
-    """A record in which IA3 needs half of LoRA's energy on fpb."""
-    about = {"task": "fpb", "backbone": "fedbench-llama", "compute": "plain"}
+def measured(moved, task="fpb"):
+    """A record in which IA3 needs half of LoRA's energy on a task."""
+    about = {"task": task, "backbone": "fedbench-llama", "compute": "plain"}
     about |= {"setting": "federated", "partition": {"kind": "iid", "sites": 4}}
     runs = [
         {
@@ -139,6 +139,22 @@ def measured(moved):
         for repeat in range(3)
     ]  # fmt: skip
     return {"measurements": runs, "moved": moved}
+
+
+@pytest.mark.parametrize(("task", "kept"), [("fpb", True), ("lookalike_fpb", False)])
+def test_what_a_machine_measured_of_look_alikes_is_told_and_not_recorded(
+    checkout, monkeypatch, capsys, task, kept
+):
+    monkeypatch.setattr(verifying, "energy_record", lambda profile: measured(False, task))
+    verify("cpu", checkout, accept=True)
+    assert "IA3's energy" in capsys.readouterr().out
+    cells = [
+        cell
+        for key, part in read_recorded(checkout / "verdicts.json")["cpu"]["parts"].items()
+        if "IA3's energy" in key
+        for cell in part["cells"]
+    ]
+    assert any(cell.startswith(f"{task} ") for cell in cells) == kept
 
 
 @pytest.mark.parametrize("moved", [False, True])
