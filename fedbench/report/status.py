@@ -15,6 +15,7 @@ from typing import Literal
 
 from fedbench import grid, profiles, store
 from fedbench.config import RunConfig
+from fedbench.energy import suite
 from fedbench.freshness import moved
 from fedbench.store import Run
 
@@ -160,6 +161,18 @@ def status(profile: str) -> list[str]:
     return [
         *table(standings),
         *reasons(standings),
+        f"Energy suite: {_energy(profile)}.",
         f"To be done: {len(waiting)} of {len(standings)} runs, in about "
         f"{duration(estimate.seconds)} ({estimate.source}).",
     ]
+
+
+def _energy(profile: str) -> str:
+    """Where the profile's energy suite stands."""
+    if profiles.read_spec(profile).energy is None:
+        return "the profile has none"
+    if (record := suite.found(profile)) is None:
+        return "missing, make energy measures it"
+    if record["moved"]:
+        return "stale, because code or suite have moved: make energy measures anew"
+    return f"fresh, {len(record['measurements'])} measurements"

@@ -123,3 +123,17 @@ def test_a_profile_that_was_never_run_lacks_all_of_it():
     *_, last = status("tiny")
 
     assert last.startswith("To be done: 44 of 44 runs, in about 2 minutes (expected:")
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        (None, "missing, make energy measures it"),
+        ({"moved": True, "measurements": [1]}, "stale, because code or suite have moved"),
+        ({"moved": False, "measurements": [1, 2]}, "fresh, 2 measurements"),
+    ],
+)
+def test_the_energy_suite_is_told_too(monkeypatch, record, told):
+    monkeypatch.setattr(standings.suite, "found", lambda profile: record)
+    assert standings._energy("smoke").startswith(told)
+    assert standings._energy("cpu") == "the profile has none"
