@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 _FACE_WIDTH = 54  #: characters in a column
 _FACE_LINE = 0.135  #: inches
+_ABOVE = 16  #: points from a panel to what stands above its own title
+_TITLE_WIDTH = 46  #: characters above a row of panels
 _LABEL_WIDTH = 24  #: characters along the height of one panel
 _READABLE_TOPICS = 8
 _COUNTED_TOPICS = 4
@@ -123,12 +125,28 @@ def composition_figure(frame: pd.DataFrame) -> Figure:
             for column, partition in enumerate(columns):
                 same = (frame["task"] == task) & (frame["partition"] == partition)
                 image = _draw_sites(axes[row, column], frame[same], partition, top) or image
+            _name_row(axes[row], frame[frame["task"] == task])
         if image is not None:
             bar = figure.colorbar(image, ax=axes, location="bottom", shrink=0.7, aspect=34)
             bar.set_label("share of the site's training examples (%)")
         words = "site, and n = its training examples"
         figure.supylabel(textwrap.fill(words, _LABEL_WIDTH * len(tasks)))
     return figure
+
+
+def _name_row(axes: Sequence[Axes], part: pd.DataFrame) -> None:
+    """The task's title above a row of panels, over their whole width.
+
+    Panels leave lines for it above their own titles; it takes no part in the layout itself, which
+    would widen the first panel's column to the title's width.
+    """
+    lines = textwrap.wrap(title_of(part), _TITLE_WIDTH)
+    for ax in axes:
+        ax.set_title("\n" * len(lines) + ax.get_title(loc="left").strip(), loc="left")
+    place: dict[str, Any] = {"xy": (0, 1), "xycoords": "axes fraction", "xytext": (0, _ABOVE)}
+    text = axes[0].annotate("\n".join(lines), **place, textcoords="offset points", va="bottom")
+    text.set_fontsize(axes[0].title.get_fontsize())
+    text.set_in_layout(False)
 
 
 def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str, top: float) -> Any:
@@ -146,7 +164,7 @@ def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str, top: float) -> Any
     _name_topics(ax, [str(topic) for topic in table.columns])
     if len(table.columns) <= _COUNTED_TOPICS:
         _write_counts(ax, table.to_numpy(), shares.to_numpy() / top)
-    ax.set_title(f"{textwrap.fill(title_of(part), 18)}\n{partition}")
+    ax.set_title(partition, loc="left")
     ax.tick_params(length=0)
     return image
 
@@ -162,7 +180,7 @@ def nothing(title: str = "") -> Figure:
 def _say_not_run(ax: Axes, title: str = "") -> None:
     """An empty panel that says why it is empty."""
     ax.set_axis_off()
-    ax.set_title(title)
+    ax.set_title(title, loc="left")
     text = ax.text(0.5, 0.5, NOT_RUN, transform=ax.transAxes, color="0.35", style="italic")
     text.set(ha="center", va="center")
 
@@ -208,9 +226,8 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
             for column, partition in enumerate(columns):
                 same = (frame["task"] == task) & frame["partition"].isin([partition, POOLED])
                 _draw_rounds(axes[row, column], frame[same])
-                axes[row, column].set_title(f"\n{partition}", loc="left")
-            title = textwrap.fill(title_of(frame[frame["task"] == task]), 50)
-            axes[row, 0].set_title(f"{title}\n{columns[0]}", loc="left")
+                axes[row, column].set_title(partition, loc="left")
+            _name_row(axes[row], frame[frame["task"] == task])
         for ax in axes[-1]:
             ax.set_xlabel("passes over the data")
         _name_settings(figure)
