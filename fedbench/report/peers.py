@@ -73,8 +73,9 @@ def beside_others(runs: Iterable[Run]) -> pd.DataFrame:
 def _ours(one: Published, found: Sequence[Cell]) -> str:
     """Our value of the same work in %, or what differs from the nearest of ours."""
     if not (mine := _same_work(one, found)):
-        tried = [differences(one, cell) for cell in found if cell.config.task == one.task]
-        return f"not the same work: another {', '.join(min(tried, key=len))}"
+        same = [cell for cell in found if cell.config.task == one.task]
+        nearest = min((differences(one, cell) for cell in same), key=len)
+        return f"not the same work: another {', '.join(nearest)}"
     mean = sum(float(run.metrics[one.metric]) for run in mine) / len(mine)
     return f"{100 * mean:.1f}"
 

@@ -271,21 +271,24 @@ def claims_section(path: Path, profile: str) -> str:
 def _claim_lines(
     claims: Mapping[str, Mapping[str, Any]], parts: Iterable[Mapping[str, Any]]
 ) -> Iterator[str]:
-    yield "| claim | part | compared | verdict | cells | command |"
-    yield "| --- | --- | --- | --- | --- | --- |"
+    yield "| claim | part | compared | verdict | cells |"
+    yield "| --- | --- | --- | --- | --- |"
+    told: set[str] = set()
     for part in parts:
-        mark = " (synthetic)" if part.get("synthetic") else ""
-        claim = claims[part["claim"]]
+        claim, mark = claims[part["claim"]], " (synthetic)" if part.get("synthetic") else ""
+        sentence = f"{part['claim']}. {claim['sentence']} ({claim['source']})"
         cells = (
-            f"{part['claim']}. {claim['sentence']} ({claim.get('source', '')})",
+            sentence if sentence not in told else part["claim"],
             f"{part['part']}{mark}",
             part["cells"][0]["contrast"] if part["cells"] else "",
             f"**{part['verdict']}**",
             part["said"],
-            f"`{claim.get('command', '')}`",
         )
+        told.add(sentence)
         yield f"| {' | '.join(str(cell).replace('|', ' ') for cell in cells)} |"
     yield ""
+    for name, claim in claims.items():
+        yield f"- {name} again: {claim['command']} ({claim['time']}; {claim['hardware']})"
 
 
 def _cell_lines(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
