@@ -319,6 +319,7 @@ def energy_caption(record: Mapping[str, Any]) -> str:
         f"{_repeats(record)}.{synthetic} {how}.{warning if guessed else ''} "
         f"Idle power: {idling}. {one['grid_g_per_kwh']:.0f} g CO2e per kWh ({one['grid_source']}). "
         f"Energy to a target is that of training, {_EVEN}. {_overhead(record)} "
+        "Peak memory is that of the whole process, libraries included. "
         f"Scoring includes the scorer that never sees the question.{moved}"
     )
 
