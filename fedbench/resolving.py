@@ -15,6 +15,8 @@ from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
 from fedbench.rules import RULES
 from fedbench.tasks import load_task, located
+from fedbench.tasks.examples import OPTIONS
+from fedbench.tasks.spec import fields_of
 from fedbench.tasks.specfile import read_spec
 from fedbench.wire.codecs import CODECS
 
@@ -108,10 +110,11 @@ def _ruled_out(config: RunConfig) -> list[str]:
             f"partition.kind = natural needs owners, and task {spec.name} names none: use iid, "
             "dirichlet or quantity, or name an attribute in the task's file."
         )
-    if config.labels == "shuffled" and spec.scoring == "letter":
+    shown = {*fields_of(spec.prompt[spec.scoring])} & {OPTIONS, *spec.options}
+    if config.labels == "shuffled" and shown:
         problems.append(
-            "labels = shuffled has no meaning where answers are letters: a prompt shows its own "
-            "options, so the right one would still stand among them; score the options' text."
+            "labels = shuffled has no meaning where a prompt shows its options: the right one "
+            "would still stand among them; take a prompt without them, as where text is scored."
         )
     return problems
 

@@ -11,6 +11,8 @@ from fedbench.report.tables import MARKS, NOT_RUN
 if TYPE_CHECKING:
     import pandas as pd
 
+#: what a single score's interval can tell; two settings are paired, which tells more
+_DISTANCE = "a distance from a fixed value, such as chance,"
 _METRICS = {
     ACCURACY: "Test accuracy in %",
     OWN: "Accuracy on the sites' own test items in %, mean over sites",
@@ -36,7 +38,7 @@ def main_caption(frame: pd.DataFrame) -> str:
         f"({_kinds(done)}), on {_span(done['n_test'], 'test item')}; small hollow points: single "
         "seeds. Base and centralized know no sites, so they are drawn once per backbone and "
         "method; local and federated once per partition. Dashed: guessing; dotted: always the "
-        f"majority answer of training.{_visible(done)}"
+        f"majority answer of training.{_visible(done, _DISTANCE)}"
     )
 
 
@@ -61,31 +63,33 @@ def contrasts_caption(frame: pd.DataFrame) -> str:
     """Of the table of differences (:func:`~fedbench.report.differences.contrasts`)."""
     return (
         "Differences of two settings, methods or backbones in percentage points, paired over "
-        f"seeds and items. {_sure(frame)} McNemar's p-value is two-sided, unadjusted, within one "
-        "seed, and stands only where no two items share a sentence or a fact."
+        f"seeds and items. {_sure(frame, 'a difference')} McNemar's p-value is two-sided, "
+        "unadjusted, within one seed, and stands only where no two items share a sentence or fact."
     )
 
 
-def _sure(frame: pd.DataFrame) -> str:
+def _sure(frame: pd.DataFrame, what: str = _DISTANCE) -> str:
     """Over how many seeds and items, with which interval, and what would have been seen."""
     done = frame[frame["n_seeds"] > 0]
     if done.empty:
         return f"All of it: {NOT_RUN}."
     return (
         f"Mean over {_span(done['n_seeds'], 'seed')} [95 % interval: {_kinds(done)}], "
-        f"{_span(done['n_test'], 'test item')}.{_visible(done)}"
+        f"{_span(done['n_test'], 'test item')}.{_visible(done, what)}"
     )
 
 
-def _visible(done: pd.DataFrame) -> str:
-    """The smallest difference that could have been seen, from the least row to the greatest."""
+def _visible(done: pd.DataFrame, what: str) -> str:
+    """The smallest ``what`` that could have been seen, from the least row to the greatest."""
     known = 100 * done["smallest_difference"].dropna()
     finite = known[known < float("inf")]
     if finite.empty:
         return ""
     least, most = f"{finite.min():.1f}", f"{finite.max():.1f}"
     span = least if least == most else f"{least} to {most}"
-    return f" With a power of 80 %, a difference of {span} points would have been seen."
+    blind = len(known) - len(finite)
+    rest = f"; in {blind} rows none could" if blind else ""
+    return f" With a power of 80 %, {what} of {span} points would have been seen{rest}."
 
 
 def composition_caption(frame: pd.DataFrame) -> str:

@@ -262,7 +262,9 @@ def _cell(row: Any) -> str:
 
 def _digits(value: float) -> str:
     """Three digits, or all of a larger number's, never as a power of ten."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return str(np.format_float_positional(value, precision=3, fractional=False, trim="-"))
 
 
 def component_table(record: Mapping[str, Any] | None) -> pd.DataFrame:
@@ -286,22 +288,45 @@ def component_table(record: Mapping[str, Any] | None) -> pd.DataFrame:
 def extrapolated(record: Mapping[str, Any] | None, runs: Sequence[Run]) -> str:
     """What all training of ``runs`` would take, by method: joules per token times tokens.
 
-    The runs are of other tasks and other settings than the one that was measured.
+    Tokens are priced at what their setting was measured to take, for the backbone that was
+    measured and no other; of tasks other than the measured one that is a guess.
     """
     if record is None:
         return "Nothing was measured that could be extrapolated."
-    said = []
-    for method in dict.fromkeys(one["method"] for one in record["measurements"]):
-        same = [one for one in record["measurements"] if one["method"] == method]
-        tokens = sum(run.metrics["tokens"] for run in runs if run.config.method == method)
-        joules = float(np.mean([_per_token(one) for one in same])) * tokens
-        guessed = is_estimated(_obtained("training", "mJ per token", same[0]))
-        kind = f" from {ESTIMATED} power" if guessed else ""
-        said.append(
-            f"- {method}: {tokens:,} training tokens in all runs of this profile, about "
-            f"{_digits(joules / 1000)} kJ (extrapolated{kind}: joules per token × tokens)."
-        )
-    return "\n".join(said)
+    groups = _groups(record["measurements"])
+    return "\n".join(
+        _extrapolation([same for same in groups if same[0]["method"] == method], runs)
+        for method in dict.fromkeys(same[0]["method"] for same in groups)
+    )
+
+
+def _extrapolation(groups: Sequence[Sequence[Measurement]], runs: Sequence[Run]) -> str:
+    """A line about one method; ``groups`` are its measured settings."""
+    first = groups[0][0]
+    about = {name: first["config"][name] for name in ("backbone", "method", "compute")}
+    mine = [r for r in runs if all(getattr(r.config, n) == value for n, value in about.items())]
+    repeats = min(len(same) for same in groups)
+    joules, tokens = np.zeros(repeats), 0
+    for same in groups:
+        setting = same[0]["config"]["setting"]
+        count = sum(int(r.metrics["tokens"]) for r in mine if r.config.setting == setting)
+        joules += count * np.array([_per_token(one) for one in same[:repeats]])
+        tokens += count
+    guessed = is_estimated(_obtained("training", "mJ per token", first))
+    return (
+        f"- {first['method']} on {about['backbone']}: {tokens:,} training tokens in all runs of "
+        f"this profile, about {_interval(joules / 1000)} kJ (extrapolated: joules per token × "
+        f"tokens{', from ' + ESTIMATED + ' power' if guessed else ''})."
+    )
+
+
+def _interval(values: stats.Array) -> str:
+    """Mean over repeats with its interval, if there is more than one."""
+    mean = _digits(float(values.mean()))
+    if len(values) < 2:
+        return f"{mean} (one repeat)"
+    found = stats.seed_interval(values)
+    return f"{mean} [{_digits(found.low)}, {_digits(found.high)}], n = {len(values)} repeats,"
 
 
 def energy_caption(record: Mapping[str, Any]) -> str:

@@ -151,7 +151,7 @@ def _name_row(axes: Sequence[Axes], part: pd.DataFrame) -> None:
 
 def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str, top: float) -> Any:
     if part.empty:
-        _say_not_run(ax, partition)
+        _say_why_empty(ax, partition)
         return None
     table = part.pivot_table(index="site", columns="topic", values="examples", aggfunc="sum")
     totals = table.sum(axis=1)
@@ -169,19 +169,19 @@ def _draw_sites(ax: Axes, part: pd.DataFrame, partition: str, top: float) -> Any
     return image
 
 
-def nothing(title: str = "") -> Figure:
+def nothing(title: str = "", why: str = NOT_RUN) -> Figure:
     """The figure of no run at all."""
     with style.look():
         figure = style.blank(0.75)
-        _say_not_run(figure.subplots(), title)
+        _say_why_empty(figure.subplots(), title, why)
     return figure
 
 
-def _say_not_run(ax: Axes, title: str = "") -> None:
+def _say_why_empty(ax: Axes, title: str, why: str = NOT_RUN) -> None:
     """An empty panel that says why it is empty."""
     ax.set_axis_off()
     ax.set_title(title, loc="left")
-    text = ax.text(0.5, 0.5, NOT_RUN, transform=ax.transAxes, color="0.35", style="italic")
+    text = ax.text(0.5, 0.5, why, transform=ax.transAxes, color="0.35", style="italic")
     text.set(ha="center", va="center")
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedbench.errors import FedbenchError
 from fedbench.report import stats
 from fedbench.report.cells import POOLED, Cell, cells
 from fedbench.store import Run
@@ -69,7 +70,7 @@ def _audit_row(run: Run) -> dict[str, Any]:
         "cut": _cut(metrics),
         "split": metrics["split"],
         "scoring": metrics["scoring"],
-        "licence": read_spec(run.config.task)[0].licence or "not stated",
+        "licence": _licence(run.config.task),
         "files": _hashes(run),
         "synthetic": bool(metrics["synthetic"]),
         "note": metrics.get("note", ""),
@@ -78,6 +79,14 @@ def _audit_row(run: Run) -> dict[str, Any]:
 
 
 _SPLITS = ("train", "validation", "test")
+
+
+def _licence(task: str) -> str:
+    """As the task's file states it today; a run does not keep it."""
+    try:
+        return read_spec(task)[0].licence or "not stated"
+    except FedbenchError:
+        return "not known: the task's file has gone"
 
 
 def _balance(metrics: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ _NAME, _WORDS = 22, 34  #: characters: of a system's name, and of why ours is no
 def peers_caption(frame: pd.DataFrame) -> str:
     """Of the table and of the figure, from :func:`~fedbench.report.peers.beside_others`."""
     if frame.empty:
-        return "Published values: none, because the tasks of this profile are known here only."
+        return "Published values: none on the tasks that were run here."
     beside = sum(map(_is_value, frame["ours"]))
     return (
         "Published values in % as their sources give them, without uncertainty. Ours stands beside "
@@ -31,7 +31,7 @@ def peers_caption(frame: pd.DataFrame) -> str:
 def peers_figure(frame: pd.DataFrame) -> Figure:
     """A line per published value, hollow; ours filled, or in words why it is not there."""
     if frame.empty:
-        return nothing("published values")
+        return nothing("published values", "none on the tasks that were run here")
     tasks = list(frame["task"].unique())
     sizes = [int((frame["task"] == task).sum()) for task in tasks]
     with style.look():

@@ -27,6 +27,7 @@ from fedbench.report.build import find_notebooks
 from fedbench.report.folding import MORE, folded, folded_page
 from fedbench.report.origin import SYNTHETIC
 from fedbench.report.score_figure import NAME as MAIN_FIGURE
+from fedbench.report.scores import ACCURACY
 from fedbench.report.verdicts import points
 from fedbench.report.writing import markdown
 
@@ -280,7 +281,7 @@ def _claim_lines(
         cells = (
             sentence if sentence not in told else part["claim"],
             f"{part['part']}{mark}",
-            part["cells"][0]["contrast"] if part["cells"] else "",
+            _compared(part["cells"][0]) if part["cells"] else "",
             f"**{part['verdict']}**",
             part["said"],
         )
@@ -292,24 +293,36 @@ def _claim_lines(
 
 
 def _cell_lines(parts: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Every cell of every part with its numbers, in percentage points."""
-    yield "| claim | part | task | backbone | method | partition | verdict | difference | n | why |"
+    """Every cell of every part with its numbers: differences in points, savings in %."""
+    yield "| claim | part | task | backbone | method | partition | verdict | found | n | why |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for part in parts:
         for cell in part["cells"]:
             told = (
                 *(part["claim"], part["part"], cell["task"], cell["backbone"], cell["method"]),
-                *(cell["partition"], cell["verdict"], _difference(cell), _n(cell), cell["reason"]),
+                *(cell["partition"], cell["verdict"], _found(cell), _n(cell), cell["reason"]),
             )
             yield f"| {' | '.join(str(value).replace('|', ' ') for value in told)} |"
     yield ""
 
 
-def _difference(cell: Mapping[str, Any]) -> str:
+def _found(cell: Mapping[str, Any]) -> str:
+    """A difference of accuracies, or the share that is saved of a resource."""
     if cell["mean"] is None:
-        return str(cell["contrast"])
+        return _compared(cell)
     mean, low, high = (points(cell[name]) for name in ("mean", "low", "high"))
-    return f"{cell['contrast']} = {mean} [{low}, {high}]"
+    if not _of_accuracy(cell):
+        return f"{_compared(cell)}: saves {mean} % [{low}, {high}]"
+    return f"{_compared(cell)} = {mean} [{low}, {high}]"
+
+
+def _compared(cell: Mapping[str, Any]) -> str:
+    contrast = str(cell["contrast"])
+    return contrast if _of_accuracy(cell) else contrast.replace(" − ", " against ")
+
+
+def _of_accuracy(cell: Mapping[str, Any]) -> bool:
+    return str(cell["metric"]).startswith(ACCURACY)
 
 
 def _n(cell: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from statistics import median
 from typing import Literal
 
 from fedbench import grid, profiles, store
-from fedbench.config import RunConfig
+from fedbench.config import TRAINED, RunConfig
 from fedbench.energy import suite
 from fedbench.freshness import moved
 from fedbench.store import Run
@@ -169,10 +169,11 @@ def status(profile: str) -> list[str]:
 
 def _energy(profile: str) -> str:
     """Where the profile's energy suite stands."""
-    if profiles.read_spec(profile).energy is None:
+    if (spec := profiles.read_spec(profile).energy) is None:
         return "the profile has none"
     if (record := suite.found(profile)) is None:
         return "missing, make energy measures it"
     if record["moved"]:
         return "stale, because code or suite have moved: make energy measures anew"
-    return f"fresh, {len(record['measurements'])} measurements"
+    done, asked = len(record["measurements"]), spec.repeats * len(spec.methods) * len(TRAINED)
+    return f"fresh, {done} of {asked} measured{'' if done == asked else ': make energy goes on'}"

@@ -95,7 +95,12 @@ def markdown_lines(rows: Sequence[Sequence[str]]) -> str:
 
 
 def latex(frame: pd.DataFrame, name: str, caption: str) -> str:
-    """The frame as a LaTeX table; needs the packages booktabs, graphicx and textcomp."""
+    """The frame as a LaTeX table; needs the packages booktabs, graphicx and textcomp.
+
+    Of a frame without rows only the caption is left, as a sentence.
+    """
+    if frame.empty:
+        return f"{escape(caption)}\n"
     head, *body = [[escape(cell) for cell in line] for line in _cells(frame)]
     rows = [f"{' & '.join(line)} \\\\" for line in body]
     lines = [

@@ -26,8 +26,8 @@ def _line(name: str) -> str:
     done = {"drop": "dropped", "keep": "KEPT in training", "refuse": "found"}[spec.near_repeats]
     return (
         f"{found['rows']:,} rows, {found['distinct']:,} distinct; "
-        f"{found['removed_duplicates']:,} copies dropped (a test item's copy in training, not the "
-        f"item), {found['dropped_conflicts']:,} items with conflicting answers dropped; "
+        f"{found['removed_duplicates']:,} copies dropped (in both splits: that in training); "
+        f"{found['dropped_conflicts']:,} items with conflicting answers dropped; "
         f"{found['removed_overlap']:,} training items of a group in the test split removed; "
         f"{found['near_repeats']:,} that nearly repeat a test item {done}."
     )

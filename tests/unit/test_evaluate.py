@@ -60,6 +60,35 @@ def test_items_come_back_in_the_order_they_were_asked(model):
         np.testing.assert_array_equal(a, b)
 
 
+#: Two items offer one prompt different choices; the third prompt has more than fit a short row.
+OFFERED = [
+    Tokenised((5, 9, 4), ((11,), (12, 13))),
+    Tokenised((5, 9, 4), ((12, 13), (14,))),
+    Tokenised((8, 7), tuple((n, n + 1, n + 2) for n in range(20, 26))),
+]
+
+
+@pytest.mark.parametrize(("room", "rows"), [(64, 2), (6, 4)])
+def test_a_choice_is_scored_once_after_its_prompt_in_rows_of_bounded_length(
+    model, monkeypatch, room, rows
+):
+    read = []
+    original = evaluate.collate_branches
+
+    def count(prompts, choices, *args):
+        read.extend(zip(prompts, choices, strict=True))
+        return original(prompts, choices, *args)
+
+    monkeypatch.setattr(evaluate, "collate_branches", count)
+    monkeypatch.setattr(evaluate, "_ROOM", room)
+    found = score(model, OFFERED, "cpu", mean=False)
+    for row, item in zip(found, OFFERED, strict=True):
+        np.testing.assert_allclose(row, naive(model, item, False), rtol=1e-9)
+    pairs = [(prompt, choice) for prompt, choices in read for choice in choices]
+    assert len(pairs) == len(set(pairs)) == 3 + 6
+    assert len(read) == rows
+
+
 def test_the_same_item_is_read_once(model, monkeypatch):
     rows = []
     original = evaluate.collate_branches

@@ -26,7 +26,7 @@ FORMULAS = {
 ALIKE = [(5, 9, *tokens) for tokens in TOKENS], [start + 2 for start in STARTS]
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "mistral", "gemma"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3", "mistral", "gemma"])
 @pytest.mark.parametrize("method", ["lora", "ia3", "full"])
 @pytest.mark.parametrize("sequences", [(TOKENS, STARTS), ALIKE], ids=["apart", "alike"])
 def test_a_step_is_counted_as_torch_counts_it(backbones, name, method, sequences):

@@ -112,10 +112,10 @@ def test_a_natural_partition_of_a_task_without_owners_is_refused_with_all_the_re
     check_sources(config(task="fiqa_sa", backbone="fedbench-llama", partition=partition))
 
 
-def test_shuffled_labels_have_no_meaning_where_answers_are_letters(monkeypatch):
+def test_shuffled_labels_have_no_meaning_where_a_prompt_shows_its_options(monkeypatch):
     monkeypatch.setattr("fedbench.resolving.load_task", lambda _: None)
     asked = {"backbone": "fedbench-llama", "labels": "shuffled"}
-    with pytest.raises(FedbenchError, match="no meaning where answers are letters"):
+    with pytest.raises(FedbenchError, match="no meaning where a prompt shows its options"):
         check_sources(config(task="medqa:letter", **asked))
     check_sources(config(task="medqa", **asked))
 

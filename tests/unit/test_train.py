@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from fedbench import train as training
 from fedbench.tokens import Answered
 from fedbench.train import (
     LocalObjective,
@@ -295,3 +296,17 @@ def test_training_learns_what_it_is_shown():
     report = train(model, [shown] * 60, config, (0, 1), PLAIN)
     assert plain(model, _batch(shown)) < 0.05 < report.loss
     assert not model.training
+
+
+@pytest.mark.parametrize(("dropout", "shares"), [(0.0, True), (0.1, False)])
+def test_a_common_prefix_is_shared_unless_there_is_dropout(monkeypatch, dropout, shares):
+    asked, original = [], training.collate
+
+    def spy(*args, share):
+        asked.append(share)
+        return original(*args, share=share)
+
+    monkeypatch.setattr(training, "collate", spy)
+    config = bigram.config(dropout=dropout)
+    train(bigram.Bigram(), [bigram.sequences((1, 2))], config, (0, 1), PLAIN)
+    assert asked == [shares]

@@ -214,6 +214,7 @@ def test_nothing_measured_is_written_as_one_sentence_and_no_table(tmp_path):
     page = energy.write_energy_table(energy.energy_table(None), "energy", tmp_path, None)
     assert page.startswith("Energy: not run. This profile has no energy suite")
     assert "|" not in page
+    assert "tabular" not in (tmp_path / "energy.tex").read_text()
 
 
 def test_components_add_up_to_what_was_measured_and_say_how():
@@ -225,21 +226,40 @@ def test_components_add_up_to_what_was_measured_and_say_how():
     assert found["mean"].sum() == pytest.approx((45 + 75) / 2 + 69)
 
 
+def ran(method, tokens, setting="federated", backbone="fedbench-llama"):
+    config = {"method": method, "setting": setting, "backbone": backbone, "compute": "plain"}
+    return SimpleNamespace(config=SimpleNamespace(**config), metrics={"tokens": tokens})
+
+
 def test_an_extrapolation_is_joules_per_token_times_tokens_and_called_one():
-    made = record(measurement(), measurement(repeat=1), measurement("ia3", scale=0.5))
+    made = record(
+        *(measurement(repeat=i, scale=1 + 0.2 * i) for i in range(2)),
+        *(measurement(repeat=i, setting="local", scale=2) for i in range(2)),
+        measurement("ia3", scale=0.5),
+    )
     runs = [
-        SimpleNamespace(config=SimpleNamespace(method=method), metrics={"tokens": tokens})
-        for method, tokens in (("lora", 1_000_000), ("lora", 500_000), ("ia3", 2_000_000))
+        ran("lora", 1_000_000),
+        ran("lora", 500_000, "local"),
+        ran("lora", 7, backbone="fedbench-qwen2"),  # never measured: left out
+        ran("ia3", 2_000_000),
     ]
-    # 30 J and 15 J per 1,000 tokens
+    # 30 and 36 J per 1,000 tokens federated, 60 local: 60 and 66 kJ; t(0.975, 1) = 12.706
     assert energy.extrapolated(made, runs).split("\n") == [
-        "- lora: 1,500,000 training tokens in all runs of this profile, about 45 kJ "
-        "(extrapolated: joules per token × tokens).",
-        "- ia3: 2,000,000 training tokens in all runs of this profile, about 30 kJ "
-        "(extrapolated: joules per token × tokens).",
+        "- lora on fedbench-llama: 1,500,000 training tokens in all runs of this profile, about 63 "
+        "[24.9, 101], n = 2 repeats, kJ (extrapolated: joules per token × tokens).",
+        "- ia3 on fedbench-llama: 2,000,000 training tokens in all runs of this profile, about 30 "
+        "(one repeat) kJ (extrapolated: joules per token × tokens).",
     ]
     guessed = energy.extrapolated(record(measurement(how=GUESSED)), runs)
-    assert "extrapolated from estimated power" in guessed
+    assert "tokens, from estimated power)" in guessed
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(2e-5, "0.00002"), (0.000489, "0.000489"), (99.96, "100"), (1234.5, "1,234")],
+)
+def test_numbers_have_three_digits_and_no_power_of_ten(value, shown):
+    assert energy._digits(value) == shown
 
 
 def test_counts_are_shown_whole_and_without_an_interval(frame):

@@ -130,7 +130,8 @@ def test_a_profile_that_was_never_run_lacks_all_of_it():
     [
         (None, "missing, make energy measures it"),
         ({"moved": True, "measurements": [1]}, "stale, because code or suite have moved"),
-        ({"moved": False, "measurements": [1, 2]}, "fresh, 2 measurements"),
+        ({"moved": False, "measurements": [1, 2]}, "fresh, 2 of 27 measured: make energy goes on"),
+        ({"moved": False, "measurements": [1] * 27}, "fresh, 27 of 27 measured"),
     ],
 )
 def test_the_energy_suite_is_told_too(monkeypatch, record, told):
