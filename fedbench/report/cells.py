@@ -25,9 +25,12 @@ _METHODS = ("lora", "qlora", "ia3", "full")
 _KINDS = ("iid", "dirichlet", "quantity", "natural")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cell:
-    """What one row of the main table is about: runs that differ in nothing but the seed."""
+    """What one row of the main table is about: runs that differ in nothing but the seed.
+
+    A cell is equal to itself only, so that what is computed of it can be kept beside it.
+    """
 
     config: RunConfig  #: with the lowest seed
     runs: tuple[Run, ...] = ()  #: by seed; fewer than planned if some were not run
@@ -141,7 +144,7 @@ def _judged(run: Run) -> pd.DataFrame:
     """Items with the accuracy, per row, of the run and of three predictors without skill."""
     items = run.items
     # Categories are looked up once each; strings would be, row by row, by every score.
-    names = {name: items[name].astype(str).astype("category") for name in _NAMES}
+    names = {name: items[name].astype("str").astype("category") for name in _NAMES}
     return items.assign(
         **names,
         correct=(items["prediction"] == items["gold"]).astype(float),

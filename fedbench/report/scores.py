@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +21,7 @@ ACCURACY, MACRO_F1, INVALID = "accuracy", "macro_f1", "invalid_rate"
 OWN, WORST = "accuracy_own", "accuracy_worst"
 
 
+@cache
 def mean_of(cell: Cell, column: str) -> Estimate | None:
     """Mean of a column of the items, over adapters and items; None if a run lacks it."""
     tables = [table[table[column].notna()] for table in cell.tables]

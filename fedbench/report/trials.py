@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.models.fresh_weights import SUFFIX
@@ -22,7 +23,6 @@ _SETTINGS_ALIKE = (*_ALIKE, "method", "compute")
 _METHODS_ALIKE = (*_ALIKE, "setting", "partition", "rule", "codec", "participation")
 
 _Score = Callable[[Cell, str, PartitionConfig], Estimate | None]
-_Skill = Callable[[Cell], Interval]
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,9 @@ class Trial:
 def trials(stated: Claims, all_cells: Iterable[Cell]) -> list[Trial]:
     """A trial for every part of every claim and every cell, in the order of file and tables."""
     found = [cell for cell in all_cells if _bears_on_claims(cell.config)]
-    score, skill = _scorer(holders(found)), _once(_skill)
+    score = _scorer(holders(found))
     return [
-        _trial(claim, part, cell, found, score, skill)
+        _trial(claim, part, cell, found, score)
         for claim in stated.claims
         for part in claim.parts
         for cell in found
@@ -68,9 +68,7 @@ def _is_subject(cell: Cell, part: Part) -> bool:
     return (cell.config.setting, cell.config.method) == ("federated", part.of)
 
 
-def _trial(
-    claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _Score, skill: _Skill
-) -> Trial:
+def _trial(claim: Claim, part: Part, cell: Cell, found: Sequence[Cell], score: _Score) -> Trial:
     other, role = _counterpart(cell, part, found), part.to
     sides = {part.of: [cell], role: other}
     needs_gain = part.test == "non-inferiority"
@@ -101,27 +99,16 @@ def _trial(
         difference=difference,
         edge=at_an_edge(bare.runs),
         gain=stats.interval(gained) if gained else None,
-        skill=max(map(skill, skilled), key=lambda interval: interval.low),
+        skill=max(map(_skill, skilled), key=lambda interval: interval.low),
     )
 
 
+@cache
 def _skill(cell: Cell) -> Interval:
     """What the cell scores above the commonest answer of its training data, on common items."""
     above = _difference(mean_of(cell, "correct"), mean_of(cell, "majority"))
     assert above is not None  # both are of the same items
     return stats.interval(above)
-
-
-def _once(skill: _Skill) -> _Skill:
-    """The same function, asked once of every cell."""
-    known: dict[int, Interval] = {}
-
-    def ask(cell: Cell) -> Interval:
-        if id(cell) not in known:
-            known[id(cell)] = skill(cell)
-        return known[id(cell)]
-
-    return ask
 
 
 def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:
