@@ -22,7 +22,6 @@ from fedbench.report.claim_file import Evidence
 from fedbench.report.figures import nothing, write_picture
 from fedbench.report.saving import Configuration, Measured, Saving
 from fedbench.report.writing import latex, markdown, numbers
-from fedbench.store import Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,13 +49,14 @@ COLUMNS = (
 )
 
 
-def _joules(one: Measurement, phases: Sequence[str], components: Sequence[str]) -> float:
+def joules_of(one: Measurement, phases: Sequence[str], components: Sequence[str]) -> float:
+    """What the named phases and components of one measurement took, together."""
     return float(sum(one["joules"].get(p, {}).get(c, 0.0) for p in phases for c in components))
 
 
-def _per_token(one: Measurement) -> float:
+def per_token(one: Measurement) -> float:
     """Joules of training per token, without memory."""
-    return _joules(one, ["train"], _COUNTED) / int(one["tokens"])
+    return joules_of(one, ["train"], _COUNTED) / int(one["tokens"])
 
 
 def _to_target(one: Measurement, target: float) -> float:
@@ -66,7 +66,7 @@ def _to_target(one: Measurement, target: float) -> float:
     """
     curve = one["validation"]
     reached = [number for number, value in enumerate(curve, start=1) if value >= target]
-    spent = _joules(one, ["train"], _COUNTED)
+    spent = joules_of(one, ["train"], _COUNTED)
     return spent * reached[0] / len(curve) if reached else float("nan")
 
 
@@ -80,23 +80,23 @@ def _quantities(target: float) -> dict[tuple[str, str], Callable[[Measurement], 
     """Name and unit of everything reported, and how it follows from one measurement."""
     shares: dict[tuple[str, str], Callable[[Measurement], float]] = {
         (f"{_SHARE}{name}", "% of all energy"): lambda one, name=name: (  # type: ignore[misc]
-            100 * _joules(one, [name], _COUNTED) / _joules(one, PHASES, _COUNTED)
+            100 * joules_of(one, [name], _COUNTED) / joules_of(one, PHASES, _COUNTED)
         )
         for name in PHASES
     }
     return {
-        ("training", "mJ per token"): lambda one: 1000 * _per_token(one),
+        ("training", "mJ per token"): lambda one: 1000 * per_token(one),
         ("training, memory by constant", "mJ per token"): lambda one: (
-            1000 * _joules(one, ["train"], ["ram"]) / one["tokens"]
+            1000 * joules_of(one, ["train"], ["ram"]) / one["tokens"]
         ),
         (f"training to {100 * target:.0f} % validation accuracy", "J"): lambda one: _to_target(
             one, target
         ),
         ("inference", "J per 1,000 items"): lambda one: (
-            1000 * _joules(one, ["evaluate"], _COUNTED) / one["items"]
+            1000 * joules_of(one, ["evaluate"], _COUNTED) / one["items"]
         ),
         ("whole run", "g CO2e"): lambda one: (
-            _joules(one, PHASES, _COUNTED) / _JOULES_PER_KWH * one["grid_g_per_kwh"]
+            joules_of(one, PHASES, _COUNTED) / _JOULES_PER_KWH * one["grid_g_per_kwh"]
         ),
         ("whole run", "s"): lambda one: one["wall_seconds"],
         ("peak memory in training", "MB"): lambda one: one["peak_memory_bytes"]["train"] / 1e6,
@@ -118,17 +118,17 @@ def energy_table(record: Mapping[str, Any] | None) -> pd.DataFrame:
     if record is None:
         return pd.DataFrame(columns=list(COLUMNS))
     rows = []
-    for same in _groups(record["measurements"]):
+    for same in groups_of(record["measurements"]):
         for (quantity, unit), follows in _quantities(record["spec"]["target"]).items():
             values = np.array([follows(one) for one in same], dtype=np.float64)
             rows.append(
-                _about(same[0])
+                about(same[0])
                 | {
                     "quantity": quantity,
                     "unit": unit,
-                    "obtained": _obtained(quantity, unit, same[0]),
+                    "obtained": obtained_by(quantity, unit, same[0]),
                 }
-                | _summary(values)
+                | summary(values)
             )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
@@ -139,7 +139,7 @@ def needs_and_shares(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return frame[~shares], frame[shares]
 
 
-def _groups(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
+def groups_of(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
     """Repeats of one method and setting, in the order in which they were measured."""
     found: dict[tuple[str, str], list[Measurement]] = {}
     for one in measurements:
@@ -147,12 +147,13 @@ def _groups(measurements: Sequence[Measurement]) -> list[list[Measurement]]:
     return [found[key] for key in sorted(found, key=lambda key: key[0] != "lora")]
 
 
-def _about(one: Measurement) -> dict[str, Any]:
+def about(one: Measurement) -> dict[str, Any]:
+    """What was measured, as the first columns of every table."""
     config = one["config"]
     return {name: config[name] for name in ("task", "backbone", "method", "compute", "setting")}
 
 
-def _obtained(quantity: str, unit: str, one: Measurement) -> str:
+def obtained_by(quantity: str, unit: str, one: Measurement) -> str:
     """How a quantity is known: energy as its meter says, time and memory by the system."""
     if unit in ("s", "MB"):
         return MEASURED
@@ -169,7 +170,8 @@ def is_estimated(obtained: str) -> bool:
     return ESTIMATED in obtained
 
 
-def _summary(values: stats.Array) -> dict[str, Any]:
+def summary(values: stats.Array) -> dict[str, Any]:
+    """Mean and t interval of one value per repeat, NaN where a repeat has none."""
     known = values[~np.isnan(values)]
     each = " ".join(f"{value:.6g}" for value in known)
     found = {"repeats": len(values), "reached": len(known), "per_repeat": each}
@@ -194,7 +196,7 @@ def savings(record: Mapping[str, Any] | None) -> Measured:
     if record is None:
         return {}
     needs = {
-        "energy": _per_token,
+        "energy": per_token,
         "peak_memory": lambda one: one["peak_memory_bytes"]["train"],
     }
     chosen = [one for one in record["measurements"] if one["config"]["setting"] == "federated"]
@@ -234,7 +236,9 @@ def _saving(
     if len(both) < 2:
         return None
     found = stats.seed_interval(np.array([1 - need(mine[i]) / need(reference[i]) for i in both]))
-    how = _obtained("training", "mJ per token", mine[both[0]]) if resource == "energy" else MEASURED
+    how = (
+        obtained_by("training", "mJ per token", mine[both[0]]) if resource == "energy" else MEASURED
+    )
     evidence: Evidence = "estimated" if is_estimated(how) else "measured"
     return Saving(found.mean, found.low, found.high, evidence, OVER_REPEATS, len(both))
 
@@ -256,77 +260,15 @@ def _cell(row: Any) -> str:
         return f"not reached ({row.reached} of {row.repeats})" if row.reached < row.repeats else ""
     mark = "~" if is_estimated(row.obtained) else ""
     if row.ci_low != row.ci_low or row.ci_low == row.ci_high:  # one repeat, or counted exactly
-        return f"{mark}{_digits(row.mean)}"
-    return f"{mark}{_digits(row.mean)} [{_digits(row.ci_low)}, {_digits(row.ci_high)}]"
+        return f"{mark}{digits(row.mean)}"
+    return f"{mark}{digits(row.mean)} [{digits(row.ci_low)}, {digits(row.ci_high)}]"
 
 
-def _digits(value: float) -> str:
+def digits(value: float) -> str:
     """Three digits, or all of a larger number's, never as a power of ten."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     return str(np.format_float_positional(value, precision=3, fractional=False, trim="-"))
-
-
-def component_table(record: Mapping[str, Any] | None) -> pd.DataFrame:
-    """One row per method, setting, component and phase: joules of a run, and how they are known.
-
-    This is what every other number of energy is made of; memory by constant is a row like others
-    here and in no headline.
-    """
-    import pandas as pd
-
-    rows = []
-    for same in _groups(record["measurements"]) if record else []:
-        for part, how in sorted(same[0]["how"].items()):
-            for name in PHASES:
-                values = np.array([_joules(one, [name], [part]) for one in same])
-                about = {"quantity": f"{part}, {name}", "unit": "J", "obtained": how}
-                rows.append(_about(same[0]) | about | _summary(values))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def extrapolated(record: Mapping[str, Any] | None, runs: Sequence[Run]) -> str:
-    """What all training of ``runs`` would take, by method: joules per token times tokens.
-
-    Tokens are priced at what their setting was measured to take, for the backbone that was
-    measured and no other; of tasks other than the measured one that is a guess.
-    """
-    if record is None:
-        return "Nothing was measured that could be extrapolated."
-    groups = _groups(record["measurements"])
-    return "\n".join(
-        _extrapolation([same for same in groups if same[0]["method"] == method], runs)
-        for method in dict.fromkeys(same[0]["method"] for same in groups)
-    )
-
-
-def _extrapolation(groups: Sequence[Sequence[Measurement]], runs: Sequence[Run]) -> str:
-    """A line about one method; ``groups`` are its measured settings."""
-    first = groups[0][0]
-    about = {name: first["config"][name] for name in ("backbone", "method", "compute")}
-    mine = [r for r in runs if all(getattr(r.config, n) == value for n, value in about.items())]
-    repeats = min(len(same) for same in groups)
-    joules, tokens = np.zeros(repeats), 0
-    for same in groups:
-        setting = same[0]["config"]["setting"]
-        count = sum(int(r.metrics["tokens"]) for r in mine if r.config.setting == setting)
-        joules += count * np.array([_per_token(one) for one in same[:repeats]])
-        tokens += count
-    guessed = is_estimated(_obtained("training", "mJ per token", first))
-    return (
-        f"- {first['method']} on {about['backbone']}: {tokens:,} training tokens in all runs of "
-        f"this profile, about {_interval(joules / 1000)} kJ (extrapolated: joules per token × "
-        f"tokens{', from ' + ESTIMATED + ' power' if guessed else ''})."
-    )
-
-
-def _interval(values: stats.Array) -> str:
-    """Mean over repeats with its interval, if there is more than one."""
-    mean = _digits(float(values.mean()))
-    if len(values) < 2:
-        return f"{mean} (one repeat)"
-    found = stats.seed_interval(values)
-    return f"{mean} [{_digits(found.low)}, {_digits(found.high)}], n = {len(values)} repeats,"
 
 
 def energy_caption(record: Mapping[str, Any]) -> str:

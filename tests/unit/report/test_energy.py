@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedbench.report import energy
+from fedbench.report import energy, energy_parts
 from fedbench.report.saving import Configuration
 
 HOW = {"cpu": "measured (RAPL)", "ram": "estimated (constant power by memory size)"}
@@ -219,7 +219,7 @@ def test_nothing_measured_is_written_as_one_sentence_and_no_table(tmp_path):
 
 def test_components_add_up_to_what_was_measured_and_say_how():
     made = record(measurement(), measurement(repeat=1, scale=2.0))
-    found = energy.component_table(made)
+    found = energy_parts.component_table(made)
     assert set(found["obtained"]) == set(HOW.values())
     assert value(found, "cpu, train", "J")["mean"] == pytest.approx((30 + 60) / 2)
     assert value(found, "ram, train", "J")["mean"] == pytest.approx(60)
@@ -244,13 +244,13 @@ def test_an_extrapolation_is_joules_per_token_times_tokens_and_called_one():
         ran("ia3", 2_000_000),
     ]
     # 30 and 36 J per 1,000 tokens federated, 60 local: 60 and 66 kJ; t(0.975, 1) = 12.706
-    assert energy.extrapolated(made, runs).split("\n") == [
+    assert energy_parts.extrapolated(made, runs).split("\n") == [
         "- lora on fedbench-llama: 1,500,000 training tokens in all runs of this profile, about 63 "
         "[24.9, 101], n = 2 repeats, kJ (extrapolated: joules per token × tokens).",
         "- ia3 on fedbench-llama: 2,000,000 training tokens in all runs of this profile, about 30 "
         "(one repeat) kJ (extrapolated: joules per token × tokens).",
     ]
-    guessed = energy.extrapolated(record(measurement(how=GUESSED)), runs)
+    guessed = energy_parts.extrapolated(record(measurement(how=GUESSED)), runs)
     assert "tokens, from estimated power)" in guessed
 
 
@@ -259,7 +259,7 @@ def test_an_extrapolation_is_joules_per_token_times_tokens_and_called_one():
     [(2e-5, "0.00002"), (0.000489, "0.000489"), (99.96, "100"), (1234.5, "1,234")],
 )
 def test_numbers_have_three_digits_and_no_power_of_ten(value, shown):
-    assert energy._digits(value) == shown
+    assert energy.digits(value) == shown
 
 
 def test_counts_are_shown_whole_and_without_an_interval(frame):
