@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
+from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
+from fedbench.hashing import sha256_json, short
 from fedbench.models.backbones import BUILT_IN, digest
+from fedbench.models.methods import METHODS
 from fedbench.provenance import fingerprint
+from fedbench.rules import RULES
 from fedbench.store import Run
 from fedbench.tasks import is_local, load_task
+from fedbench.wire.codecs import CODECS
 
-#: The module whose imports are the code that results depend on.
+#: The module whose imports are the code that every result depends on.
 ROOT = "fedbench.running"
+
+
+def code_of(config: RunConfig) -> str:
+    """Fingerprint of the code that a run's result depends on: the choices it made, no others."""
+    chosen = (RULES[config.rule], METHODS[config.method], CODECS[config.codec])
+    functions = (part for choice in chosen for part in vars(choice).values() if callable(part))
+    return fingerprint(ROOT, *sorted({function.__module__ for function in functions}))
+
+
+def code_of_all(configs: Iterable[RunConfig]) -> str:
+    """Fingerprint of the code that several runs depend on."""
+    return short(sha256_json(sorted({code_of(config) for config in configs})))
 
 
 def moved(run: Run) -> str:
@@ -22,7 +40,7 @@ def moved(run: Run) -> str:
     """
     then = run.provenance
     reasons = []
-    if then["code"] != fingerprint(ROOT):
+    if then["code"] != code_of(run.config):
         reasons.append(f"the code has moved since commit {then['commit'][:10]}")
     if _data(run.config.task, then["data"]) != then["data"]:
         reasons.append(f"the data of {run.config.task} have changed")

@@ -37,13 +37,16 @@ _BESIDE = frozenset(
     )
 ) | {"fedbench"}
 
+#: Packages that only list what can be chosen: a run depends on what it chose, not on the rest.
+_REGISTRIES = frozenset({"fedbench.rules", "fedbench.models.methods", "fedbench.wire.codecs"})
 
-def provenance(root_module: str) -> dict[str, Any]:
-    """Commit, code fingerprint, versions, machine and command, as plain values."""
+
+def provenance(code: str) -> dict[str, Any]:
+    """Commit, the given fingerprint of code, versions, machine and command, as plain values."""
     return {
         "commit": git("rev-parse", "HEAD") or "unknown",
         "dirty": bool(git("status", "--porcelain", "--", "fedbench")),
-        "code": fingerprint(root_module),
+        "code": code,
         "versions": {name: _version(name) for name in LIBRARIES} | {"python": _python()},
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
         "command": " ".join(["python -m fedbench", *sys.argv[1:]]),
@@ -51,12 +54,13 @@ def provenance(root_module: str) -> dict[str, Any]:
 
 
 @lru_cache
-def fingerprint(root_module: str) -> str:
-    """Hash of the code that a result depends on: the module and all of ours that it imports.
+def fingerprint(*roots: str) -> str:
+    """Hash of the code that a result depends on: modules and all of ours that they import.
 
-    Comments, docstrings and layout do not count; the rest of the package does not either.
+    Comments, docstrings and layout do not count; the rest of the package does not either, and
+    what a registry lists counts where it is named as a root.
     """
-    modules = sorted(_closure(root_module))
+    modules = sorted(set().union(*map(_closure, roots)))
     parts = [f"{name}\n{_meaning(path)}" for name in modules for path in [_source(name)] if path]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -68,7 +72,7 @@ def _closure(root: str) -> set[str]:
     while waiting:
         name = waiting.pop()
         path = _source(name)
-        if name in found or name in _BESIDE or path is None:
+        if name in found or name in _BESIDE | _REGISTRIES or path is None:
             continue
         found.add(name)
         waiting += _imports(ast.parse(path.read_text(encoding="utf-8")))

@@ -25,6 +25,7 @@ from fedbench.energy.memory import Peaks
 from fedbench.energy.meters import MEASURED, CodeCarbonMeter, Meter
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_alone, read_json, write_json
+from fedbench.freshness import code_of_all
 from fedbench.hashing import sha256_json, short
 from fedbench.paths import CHECKOUT, fresh_home, home
 from fedbench.phases import observed
@@ -112,8 +113,10 @@ def _key(profile: str, spec: EnergySpec) -> str:
 
     That code is what runs and what measures: this module imports both.
     """
-    asked = [config.id for config in _configs(profile, spec)]
-    return short(sha256_json([asked, spec.country, fingerprint(__name__)]))
+    configs = _configs(profile, spec)
+    asked = [config.id for config in configs]
+    code = [fingerprint(__name__), code_of_all(configs)]
+    return short(sha256_json([asked, spec.country, *code]))
 
 
 def _kept(path: Path, key: str) -> list[Measurement]:
@@ -128,7 +131,7 @@ def _record(profile: str, spec: EnergySpec, kept: Sequence[Measurement]) -> dict
         "key": _key(profile, spec),
         "spec": spec.model_dump(mode="json"),
         "measurements": list(kept),
-        "provenance": provenance(__name__),
+        "provenance": provenance(fingerprint(__name__)),
     }
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import fedbench
-from fedbench import grid
+from fedbench import grid, store
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
-from fedbench.freshness import ROOT
+from fedbench.freshness import code_of, code_of_all
 from fedbench.paths import CHECKOUT, fresh_home
 from fedbench.profiles import short_name
-from fedbench.provenance import fingerprint, provenance
+from fedbench.provenance import provenance
 from fedbench.store import Run
 
 
@@ -43,8 +43,10 @@ def replay(
         for place, then in enumerate(chosen, start=1):
             about = f"{then.config.task}, {then.config.backbone}, {then.config.method}"
             print(f"run {place} of {len(chosen)}: {about}", flush=True)
-            outcomes[then.id] = difference(then, do(then.config))
-    said = {**provenance(ROOT), "recorded": len(kept), "runs": outcomes}
+            code = {"code": code_of(then.config)}
+            outcomes[then.id] = difference(then, do(then.config)) | code
+    whole = code_of_all(run.config for run in chosen)
+    said = {**provenance(whole), "recorded": len(kept), "runs": outcomes}
     write_json(_file(profile), said)
     return said
 
@@ -62,7 +64,7 @@ def sample(runs: Sequence[Run]) -> list[Run]:
     return [chosen[cell] for cell in sorted(chosen)]
 
 
-def difference(then: Run, now: Run) -> dict[str, float]:
+def difference(then: Run, now: Run) -> dict[str, Any]:
     """How many items are predicted otherwise, of how many, and both accuracies."""
     pairs = (then.items.sort_values("item"), now.items.sort_values("item"))
     before, after = (items["prediction"].to_numpy() for items in pairs)
@@ -82,9 +84,11 @@ def outcome(profile: str) -> str:
     """What is said of the profile's recorded runs; empty if today's code did none of them again."""
     path = _file(profile)
     said = read_json(path) if path.exists() else {}
-    if said.get("code") != fingerprint(ROOT):
+    runs = said.get("runs", {})
+    moved = any(run.get("code") != code_of(store.load(key).config) for key, run in runs.items())
+    if not runs or moved:
         return ""
-    runs = said["runs"].values()
+    runs = runs.values()
     items = sum(run["items"] for run in runs)
     otherwise = sum(run["predicted_otherwise"] for run in runs)
     return (

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from fedbench import provenance as module
+from fedbench.config import RunConfig
+from fedbench.freshness import code_of, code_of_all
 from fedbench.provenance import fingerprint, provenance
+from fedbench.resolving import resolve
 
 SOURCES = {
     "__init__.py": "",
@@ -30,13 +33,13 @@ def package(tmp_path, monkeypatch):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
 
-    def change(name=None, old="", new=""):
+    def change(name=None, old="", new="", also=()):
         if name:
             text = (tmp_path / name).read_text()
             assert old in text
             (tmp_path / name).write_text(text.replace(old, new))
         fingerprint.cache_clear()
-        return fingerprint("fedbench.root")
+        return fingerprint("fedbench.root", *also)
 
     yield change
     fingerprint.cache_clear()
@@ -86,6 +89,24 @@ def test_modules_that_only_keep_results_do_not_count(package):
     assert package("store.py", "x = 1", "x = 2") == before
 
 
+def test_what_a_registry_lists_counts_only_where_it_was_chosen(package, monkeypatch):
+    monkeypatch.setattr(module, "_REGISTRIES", frozenset({"fedbench.pack"}))
+    more = ("pack/__init__.py", "import far", "import far, farther")
+    assert package() == package(*more)
+    chosen = ("fedbench.pack.inner",)
+    before = package(also=chosen)
+    assert before != package()
+    assert before != package("pack/inner.py", "far = 1", "far = 2", also=chosen)
+
+
+def test_a_run_depends_on_the_rule_method_and_codec_that_it_chose():
+    config = resolve(RunConfig(task="lookalike_fpb"))
+    assert code_of(config) != code_of(config.model_copy(update={"method": "ia3"}))
+    assert code_of(config) == code_of(config.model_copy(update={"seed": 5}))
+    assert code_of_all([config, config]) == code_of_all([config])
+    assert code_of_all([config]) != code_of(config)
+
+
 def test_a_docstring_changed_to_code_counts(package):
     assert package() != package("root.py", '"""Docs."""', "print('Docs.')")
 
@@ -104,11 +125,13 @@ def test_the_shape_of_code_leaves_out_what_python_versions_disagree_on():
 
 def test_the_real_fingerprint_covers_what_results_depend_on():
     covered = module._closure("fedbench.running")
+    chosen = ("rules.fedavg", "wire.codecs.floats", "models.methods.lora", "models.methods.ia3")
+    for name in chosen:
+        assert f"fedbench.{name}" not in covered, name
     for name in (
         "running", "federation", "site", "train", "evaluate", "tokens", "partition", "prepare",
-        "metrics", "forward", "wire", "wire.codecs.floats", "rules.fedavg", "models.methods.lora",
-        "models.methods.ia3", "models.quantise", "tasks.load", "tasks.examples", "summary",
-        "seeding", "streams", "config",
+        "metrics", "forward", "wire", "rules.rule", "models.quantise", "tasks.load",
+        "tasks.examples", "summary", "seeding", "streams", "config",
     ):  # fmt: skip
         assert f"fedbench.{name}" in covered, name
     for name in ("cli", "grid", "report", "tuning", "profiles", "store"):
@@ -116,8 +139,8 @@ def test_the_real_fingerprint_covers_what_results_depend_on():
 
 
 def test_provenance_names_code_versions_and_machine():
-    found = provenance("fedbench.running")
-    assert found["code"] == fingerprint("fedbench.running")
+    found = provenance("0123")
+    assert found["code"] == "0123"
     assert found["versions"]["torch"].startswith("2.")
     assert found["versions"]["python"].count(".") == 2
     assert "cores" in found["hardware"]
@@ -125,4 +148,4 @@ def test_provenance_names_code_versions_and_machine():
 
 def test_the_commit_of_a_repository_around_an_installation_is_not_ours(monkeypatch, tmp_path):
     monkeypatch.setattr(module, "CHECKOUT", tmp_path)
-    assert provenance("fedbench.running")["commit"] == "unknown"
+    assert provenance("0123")["commit"] == "unknown"

@@ -53,7 +53,7 @@ def test_runs_are_done_in_a_home_of_their_own_and_the_outcome_is_kept(kept, tmp_
 
 def test_an_outcome_counts_for_the_code_that_did_it_and_no_other(kept, monkeypatch):
     replay("own", do=lambda config: next(run for run in kept if run.id == config.id))
-    monkeypatch.setattr(replaying, "fingerprint", lambda root: "other")
+    monkeypatch.setattr(replaying, "code_of", lambda config: "other")
     assert outcome("own") == ""
 
 
