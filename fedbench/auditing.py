@@ -8,9 +8,9 @@ import numpy as np
 
 from fedbench.config import RunConfig
 from fedbench.prepare import Prepared, prepare
+from fedbench.tasks import SPLITS
 from fedbench.tasks.repeats import near_pairs
 from fedbench.tasks.specfile import read_spec
-from fedbench.tokens import tokenise
 
 
 def audit(config: RunConfig) -> dict[str, Any]:
@@ -27,7 +27,7 @@ def audit(config: RunConfig) -> dict[str, Any]:
     counted = dict(task.audit)
     return {
         "task": task.title,
-        "licence": spec.licence or "not stated",
+        "licence": task.licence,
         "split": task.split,
         "files": dict(task.sources),
         "digest": task.digest,
@@ -54,7 +54,7 @@ def _inside_training(prepared: Prepared) -> dict[str, Any]:
 
 
 def _lengths(prepared: Prepared) -> dict[str, int]:
-    made = tokenise(prepared.tokenizer, list(prepared.examples), prepared.config.max_tokens)
+    made = [tokens for split in SPLITS for tokens in prepared.tokenised(split)]
     lengths = [len(one.prompt) + one.cut for one in made]
     return {
         "median": int(np.median(lengths)),

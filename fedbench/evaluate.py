@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from fedbench.forward import collate_branches, supervised_logits
+from fedbench.forward import collate_branches, supervised_logits, takes_branches
 from fedbench.models.merged import merged
 from fedbench.tasks.task import Example
 from fedbench.tokens import Ids, Tokenised
@@ -36,7 +36,7 @@ def score(model: nn.Module, items: Sequence[Tokenised], device: str, *, mean: bo
     found: dict[tuple[Ids, Ids], float] = {}
     reduce = np.mean if mean else np.sum
     with merged(model):
-        for batch in _by_tokens(_distinct(items), _TOKENS_PER_BATCH[device]):
+        for batch in _by_tokens(_rows(model, items), _TOKENS_PER_BATCH[device]):
             pairs = [(row.prompt, choice) for row in batch for choice in row.choices]
             tokens = _token_scores(model, batch, device)
             found.update((pair, float(reduce(next(tokens)))) for pair in pairs)
@@ -62,32 +62,39 @@ def _length(item: Tokenised) -> int:
     return len(item.prompt) + sum(len(choice) - 1 for choice in item.choices)
 
 
+def _rows(model: nn.Module, items: Sequence[Tokenised]) -> list[Tokenised]:
+    """What is computed for ``items``, by length: a row for a prompt and choices that follow it."""
+    rows = _distinct(items)
+    if not takes_branches(model, max(map(_length, rows), default=0)):
+        rows = [Tokenised(row.prompt, (choice,)) for row in rows for choice in row.choices]
+    return sorted(rows, key=lambda row: (_length(row), row.prompt, row.choices))
+
+
 def _distinct(items: Sequence[Tokenised]) -> list[Tokenised]:
     """Every prompt with all choices that items offer after it, in rows of bounded length."""
     offered: dict[Ids, dict[Ids, None]] = {}
     for item in items:
         offered.setdefault(item.prompt, {}).update(dict.fromkeys(item.choices))
-    rows = [
+    return [
         Tokenised(prompt, choices)
         for prompt, known in offered.items()
-        for choices in _cut(known, prompt)
+        for choices in _cut(known, max(len(prompt), _ROOM))
     ]
-    return sorted(rows, key=lambda row: (_length(row), row.prompt, row.choices))
 
 
-def _cut(choices: Iterable[Ids], prompt: Ids) -> Iterator[tuple[Ids, ...]]:
-    """Parts of ``choices`` that are, together, hardly longer than the prompt they share.
+def _cut(choices: Iterable[Ids], room: int) -> Iterator[tuple[Ids, ...]]:
+    """Parts of ``choices`` that need, together, at most ``room`` tokens beside their prompt.
 
     Attention grows with the square of a row's length: it should not be spent on choices that do
     not see one another.
     """
-    room, part, length = max(len(prompt), _ROOM), list[Ids](), 0
+    part, length = list[Ids](), 0
     for choice in choices:
-        if part and length + len(choice) > room:
+        if part and length + len(choice) - 1 > room:
             yield tuple(part)
             part, length = [], 0
         part.append(choice)
-        length += len(choice)
+        length += len(choice) - 1  # its last token is asked for, never read
     yield tuple(part)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from fedbench.partition import Partition, make_partition
 from fedbench.site import SiteContext
 from fedbench.streams import generator
 from fedbench.tasks import SPLITS, Example, Split, Task, load_task
-from fedbench.tokens import tokenise, training_sequence
+from fedbench.tokens import Tokenised, tokenise, training_sequence
 
 #: A setting is a choice of federations (name -> sites), and nothing else anywhere.
 FEDERATIONS: Mapping[Setting, Callable[[Partition], dict[str, tuple[str, ...]]]] = {
@@ -40,6 +41,19 @@ class Prepared:
     def of_split(self, split: Split) -> list[Example]:
         """The selected examples of one split."""
         return [example for example in self.examples if example.split == split]
+
+    def tokenised(self, split: Split, *, blind: bool = False) -> tuple[Tokenised, ...]:
+        """The examples of one split as token ids, or their blind prompts."""
+        config = self.config
+        return _tokenised(config.backbone, config.max_tokens, blind, tuple(self.of_split(split)))
+
+
+#: Runs of a grid that ask the same of one tokenizer come one after the other in a process.
+@lru_cache(maxsize=16)
+def _tokenised(
+    backbone: str, max_tokens: int, blind: bool, examples: tuple[Example, ...]
+) -> tuple[Tokenised, ...]:
+    return tuple(tokenise(tokenizer_of(backbone), examples, max_tokens, blind=blind))
 
 
 def prepare(config: RunConfig) -> Prepared:
@@ -78,8 +92,9 @@ def select(task: Task, config: RunConfig) -> list[Example]:
 def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> dict[str, SiteContext]:
     """Every training site with its own tokenised examples."""
     config, sites = prepared.config, prepared.partition.sites
-    known = {e.id: e for e in prepared.examples if e.split != "test"}
-    made = tokenise(prepared.tokenizer, list(known.values()), config.max_tokens)
+    splits: tuple[Split, ...] = ("train", "validation")
+    known = {e.id: e for split in splits for e in prepared.of_split(split)}
+    made = [tokens for split in splits for tokens in prepared.tokenised(split)]
     tokens = dict(zip(known, made, strict=True))
     end = prepared.tokenizer.eos_token_id
     return {

@@ -28,6 +28,7 @@ from fedbench.resolving import resolve
 from fedbench.tasks import check_name
 
 TUNING = "tuning.json"
+_CELLS = "runs of single cells"
 _FOLDER = PACKAGE / "profiles"
 
 
@@ -188,7 +189,9 @@ def search_moved(name: str) -> str:
     spec, found = read_spec(name), searched().get(name)
     if found is None or spec.tuning is None:
         return ""
-    then, today = found["search"], asked_of_search(spec)
+    then, today = {**found["search"]}, asked_of_search(spec)
+    if _CELLS in then:
+        then[_CELLS] = _of_values(then[_CELLS])
     odd = sorted(field for field in today if field in then and then[field] != today[field])
     if not odd:
         return ""
@@ -202,12 +205,20 @@ def asked_of_search(spec: ProfileSpec) -> dict[str, Any]:
     """What a search depends on, as ``data/tuning.json`` keeps it, but for the code."""
     assert spec.tuning is not None
     runs = {"partition": spec.partitions[-1].label, "runs": dict(spec.common)}
-    own = {
-        cell.key: {"passes": list(grid.passes), **grid.common}
-        for cell, grid in cells(spec)
-        if grid.passes or grid.common
+    own = {cell.key: {"passes": list(grid.passes), **grid.common} for cell, grid in cells(spec)}
+    return {**spec.tuning.model_dump(mode="json"), **runs, _CELLS: _of_values(own)}
+
+
+def _of_values(own: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What single cells ask for, if anything, but for how their backbone multiplies.
+
+    NF4 weights have the same values whether they are packed or not.
+    """
+    asked = {
+        cell: {name: value for name, value in fields.items() if name != "compute"}
+        for cell, fields in own.items()
     }
-    return {**spec.tuning.model_dump(mode="json"), **runs, "runs of single cells": own}
+    return {cell: fields for cell, fields in asked.items() if fields != {"passes": []}}
 
 
 def searched() -> dict[str, Any]:

@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,15 @@ from fedbench.config import RunConfig
 from fedbench.engines.in_process import InProcess
 from fedbench.federation import Federated, federate
 from fedbench.files import locked, write_bytes, write_json
-from fedbench.freshness import ROOT, moved
+from fedbench.forward import describe
+from fedbench.freshness import code_of, moved
 from fedbench.hashing import sha256_json, short
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, locate
 from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
 from fedbench.phases import phase
 from fedbench.prepare import FEDERATIONS, Prepared, holdings, prepare, site_contexts
-from fedbench.provenance import fingerprint, provenance
+from fedbench.provenance import provenance
 from fedbench.resolving import check_sources, resolve
 from fedbench.seeding import single_thread
 from fedbench.summary import score_adapters, summary
@@ -81,6 +83,8 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
     with single_thread(), attached(config) as model:
         initial = trained_tensors(model)
         sizes |= {"adapter_bytes": count_bytes(initial), "trainable_parameters": count(initial)}
+        computed = describe(model, config.max_tokens, share=config.dropout == 0)
+        _tell_how(config.backbone, **computed)
         results = _federations(
             prepared, model, initial, _work_folder(directory, prepared), progress
         )
@@ -97,7 +101,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
     store.save(
         directory,
         config,
-        summary(prepared, items, rounds) | sizes,
+        summary(prepared, items, rounds) | sizes | {"forward": computed},
         rounds,
         holdings(prepared),
         _origin(prepared, started),
@@ -106,9 +110,23 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
     shutil.rmtree(directory / "work", ignore_errors=True)
 
 
+@lru_cache
+def _tell_how(backbone: str, blocks: str, prefix: str) -> None:
+    """Say, once in a process, what makes runs slower than they could be, with the same results."""
+    if blocks != "fedbench":
+        _LOG.warning(
+            "The blocks of %s are computed by transformers, without a shared prefix: slower, with "
+            "the same results.",
+            backbone,
+        )
+    elif prefix != "once per batch":
+        _LOG.warning("A shared prefix is computed in every sequence anew, because of dropout.")
+
+
 def _work_folder(directory: Path, prepared: Prepared) -> Path:
     """Where checkpoints are kept; those that other code, data or backbone made do not count."""
-    inputs = [fingerprint(ROOT), prepared.task.digest, digest(prepared.config.backbone)]
+    config = prepared.config
+    inputs = [code_of(config), prepared.task.digest, digest(config.backbone)]
     key = short(sha256_json(inputs))
     for other in (directory / "work").glob("*"):
         if other.name != key:
@@ -135,7 +153,7 @@ def _federations(
 
 
 def _origin(prepared: Prepared, started: float) -> Mapping[str, Any]:
-    return provenance(ROOT) | {
+    return provenance(code_of(prepared.config)) | {
         "data": prepared.task.digest,
         "sources": dict(prepared.task.sources),
         "backbone": digest(prepared.config.backbone),

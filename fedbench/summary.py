@@ -16,7 +16,6 @@ from fedbench.models.tensors import Tensors, load_tensors
 from fedbench.partition import Partition
 from fedbench.prepare import Prepared
 from fedbench.tasks import SPLITS, Example
-from fedbench.tokens import tokenise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +32,7 @@ def score_adapters(
 
     config, tokenizer, test = prepared.config, prepared.tokenizer, prepared.of_split("test")
     mean = prepared.task.length_normalised
-    seen = tokenise(tokenizer, test, config.max_tokens)
-    blind = tokenise(tokenizer, test, config.max_tokens, blind=True)
+    seen, blind = prepared.tokenised("test"), prepared.tokenised("test", blind=True)
     fixed = _fixed_columns(test, prepared.partition, majority(prepared.examples))
     frames = []
     for number, (name, tensors) in enumerate(adapters.items()):
@@ -75,6 +73,7 @@ def summary(
         "domain": task.domain,
         "synthetic": task.synthetic,
         "split": task.split,
+        "licence": task.licence,
         "note": task.note,
         "scoring": task.scoring,
         "labels": list(task.labels),
@@ -91,11 +90,7 @@ def summary(
 
 def cut_prompts(prepared: Prepared) -> dict[str, int]:
     """How many prompts of each split lost their beginning to ``max_tokens``."""
-    made = {
-        split: tokenise(prepared.tokenizer, prepared.of_split(split), prepared.config.max_tokens)
-        for split in SPLITS
-    }
-    return {split: sum(one.cut > 0 for one in some) for split, some in made.items()}
+    return {split: sum(one.cut > 0 for one in prepared.tokenised(split)) for split in SPLITS}
 
 
 def scores_of(items: pd.DataFrame) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -20,7 +19,8 @@ from fedbench.tokens import Answered
 #: that a batch is still nearly a random draw.
 _BUCKET = 8
 
-Gradient = Callable[[nn.Module, Batch], float]
+#: Accumulates a batch's gradient; returns its loss, which nobody waits for.
+Gradient = Callable[[nn.Module, Batch], Tensor]
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class TrainReport:
     loss: float  #: mean over steps of the answer-token cross entropy, in nats; 0 without steps
 
 
-def plain(model: nn.Module, batch: Batch) -> float:
+def plain(model: nn.Module, batch: Batch) -> Tensor:
     """Accumulate the gradient of the mean answer-token loss; return the loss."""
     loss = cross_entropy(supervised_logits(model, batch), batch.targets)
     loss.backward()
-    return loss.item()
+    return loss.detach()
 
 
 def examples_of_turn(count: int, quota: float, turn: int, *key: int | str) -> list[int]:
@@ -131,7 +131,7 @@ def train(
         losses.append(gradient(model, batch))
         flops += count_flops(batch)
         _apply(named, objective)
-        nn.utils.clip_grad_norm_(named.values(), config.gradient_clip)
+        nn.utils.clip_grad_norm_(named.values(), config.gradient_clip, foreach=True)
         optimizer.step()
         for parameter in trainable.values():
             parameter.grad = None
@@ -149,7 +149,7 @@ def _apply(named: Mapping[str, nn.Parameter], objective: LocalObjective) -> None
 
 
 def _report(
-    batches: Iterable[Sequence[Answered]], losses: Sequence[float], flops: int
+    batches: Iterable[Sequence[Answered]], losses: Sequence[Tensor], flops: int
 ) -> TrainReport:
     sequences = [sequence for batch in batches for sequence in batch]
     return TrainReport(
@@ -157,5 +157,5 @@ def _report(
         examples=len(sequences),
         tokens=sum(len(sequence.tokens) - 1 for sequence in sequences),
         flops=flops,
-        loss=float(np.mean(losses)) if losses else 0.0,
+        loss=torch.stack([*losses]).double().mean().item() if losses else 0.0,
     )

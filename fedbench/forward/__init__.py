@@ -11,22 +11,26 @@ from fedbench.forward.batch import Batch, collate, collate_branches
 from fedbench.forward.decoder import additive, follows, hidden_states
 from fedbench.forward.flops import flop_counter
 
-__all__ = ["Batch", "collate", "collate_branches", "flop_counter", "supervised_logits"]
+__all__ = [
+    "Batch",
+    "collate",
+    "collate_branches",
+    "describe",
+    "flop_counter",
+    "supervised_logits",
+    "takes_branches",
+]
 
 
 def supervised_logits(model: Any, batch: Batch) -> Tensor:
-    """Logits in fp32 at the batch's supervised positions, shape (supervised, vocabulary).
-
-    Where several targets are asked of one position, its logits are computed once.
-    """
+    """Logits in fp32 that predict the batch's targets, shape (supervised, vocabulary)."""
     width = batch.input_ids.shape[1]
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = _bare(model)
     if follows(causal.config, width):
-        asked, where = (batch.rows * width + batch.columns).unique(return_inverse=True)
-        logits: Tensor = causal.lm_head(hidden_states(causal.model, batch, asked))[where]
+        logits: Tensor = causal.lm_head(hidden_states(causal.model, batch))
     else:
         visible = batch.visible
-        kept, where = batch.columns.unique(return_inverse=True)
+        kept, column = (batch.asked % width).unique(return_inverse=True)
         output = causal(
             input_ids=batch.input_ids,
             attention_mask=None if visible is None else additive(visible, causal.dtype),
@@ -34,5 +38,30 @@ def supervised_logits(model: Any, batch: Batch) -> Tensor:
             logits_to_keep=kept,
             use_cache=False,
         )
-        logits = output.logits[batch.rows, where]
+        logits = output.logits[batch.asked // width, column]
+    if batch.where is not None:
+        logits = logits[batch.where]
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def takes_branches(model: Any, tokens: int) -> bool:
+    """Whether choices may stand side by side in a row of ``tokens``.
+
+    A model that looks back over a window only would have to be told so by the mask that keeps the
+    choices apart, for some of its layers and not for others.
+    """
+    window = getattr(_bare(model).config, "sliding_window", None)
+    return window is None or tokens <= window
+
+
+def describe(model: Any, width: int, *, share: bool) -> dict[str, str]:
+    """How a model is computed, for a run's record; ``share`` as in :func:`collate`."""
+    own = follows(_bare(model).config, width)
+    return {
+        "blocks": "fedbench" if own else "transformers",
+        "prefix": "once per batch" if own and share else "in every sequence",
+    }
+
+
+def _bare(model: Any) -> Any:
+    return model.get_base_model() if hasattr(model, "get_base_model") else model

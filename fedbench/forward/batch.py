@@ -7,12 +7,13 @@ all, which keeps attention on its fastest path.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import torch
 from torch import Tensor
 
+_WORTH = 0.1  #: least share of a batch's tokens that a shared prefix must save
 _PADDING = 0  #: any token id would do: nothing real ever attends to padding
 
 
@@ -20,13 +21,13 @@ _PADDING = 0  #: any token id would do: nothing real ever attends to padding
 class Batch:
     """Token ids and the positions whose next token is asked for.
 
-    ``rows[i], columns[i]`` is the position that predicts the token ``targets[i]``.
+    Where several tokens are asked of one position, its logits are computed once.
     """
 
     input_ids: Tensor  #: (sequences, tokens), padded on the right
-    rows: Tensor  #: (supervised,)
-    columns: Tensor  #: (supervised,)
-    targets: Tensor  #: (supervised,)
+    asked: Tensor  #: (asked,) ascending indices into the flattened ``input_ids``, each once
+    targets: Tensor  #: (supervised,) tokens whose likelihood is wanted
+    where: Tensor | None = None  #: (supervised,) index into ``asked``; None: 0, 1, 2, ...
     visible: Tensor | None = None  #: (sequences, tokens, tokens), None for plain causal
     positions: Tensor | None = None  #: (sequences, tokens), None for 0, 1, 2, ...
     shared: int = 0  #: first tokens that all sequences have in common, computed once; none is asked
@@ -40,15 +41,17 @@ def collate(
     The last token of a sequence is asked for, never read, so it is not part of the input. Without
     ``share``, a common prefix is computed in every sequence anew: under dropout each draws its own.
     """
-    asked = [
-        (row, position - 1, sequence[position])
+    read = [sequence[:-1] for sequence in tokens]
+    width = max(map(len, read))
+    pairs = [
+        (row * width + position - 1, sequence[position])
         for row, (sequence, start) in enumerate(zip(tokens, starts, strict=True))
         for position in range(start, len(sequence))
     ]
-    rows, columns, targets = torch.tensor(asked, device=device).T
-    read = pad([sequence[:-1] for sequence in tokens], device)
+    asked, targets = torch.tensor(pairs).T.to(device)
     prompts = [sequence[:start] for sequence, start in zip(tokens, starts, strict=True)]
-    return Batch(read, rows, columns, targets, shared=_common(prompts) if share else 0)
+    shared = _worth_sharing(prompts, width) if share else 0
+    return Batch(pad(read, device), asked, targets, shared=shared)
 
 
 def collate_branches(
@@ -61,16 +64,41 @@ def collate_branches(
     choices, then tokens.
     """
     branched = [_branch(p, c) for p, c in zip(prompts, choices, strict=True)]
-    asked = [(row, *pair) for row, (_, _, _, pairs) in enumerate(branched) for pair in pairs]
-    rows, columns, targets = torch.tensor(asked, device=device).T
-    inputs = pad([ids for ids, _, _, _ in branched], device)
-    if all(len(choice) == 1 for some in choices for choice in some):
-        return Batch(inputs, rows, columns, targets, shared=_common(prompts))
-    positions = pad([positions for _, positions, _, _ in branched], device)
+    width = max(len(ids) for ids, _, _, _ in branched)
+    pairs = [
+        (row * width + column, target)
+        for row, (_, _, _, asked) in enumerate(branched)
+        for column, target in asked
+    ]
+    flat, targets = torch.tensor(pairs).T
+    asked, where = flat.unique(return_inverse=True)
+    plain = Batch(
+        pad([ids for ids, _, _, _ in branched], device),
+        asked.to(device),
+        targets.to(device),
+        where.to(device),
+        shared=_worth_sharing(prompts, width),
+    )
+    if all(len(some) == 1 or all(len(choice) == 1 for choice in some) for some in choices):
+        return plain  # no choice stands where another could see it
     owners = pad([owner for _, _, owner, _ in branched], device)
     same = owners[:, :, None] == owners[:, None, :]
-    visible = (same | (owners[:, None, :] == 0)).tril()
-    return Batch(inputs, rows, columns, targets, visible, positions, _common(prompts))
+    return replace(
+        plain,
+        visible=(same | (owners[:, None, :] == 0)).tril(),
+        positions=pad([positions for _, positions, _, _ in branched], device),
+    )
+
+
+def _worth_sharing(prompts: Sequence[Sequence[int]], width: int) -> int:
+    """How many first tokens to compute once: none where that saves less than it costs.
+
+    Attention over a prefix and over the rest are two steps with a mask instead of one without. A
+    token that merely begins every text would pay for them in full.
+    """
+    common = _common(prompts)
+    saved, whole = common * (len(prompts) - 1), len(prompts) * width
+    return common if saved >= _WORTH * whole else 0
 
 
 def _common(prompts: Sequence[Sequence[int]]) -> int:

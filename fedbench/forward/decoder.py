@@ -17,6 +17,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from fedbench.forward.batch import Batch
 from fedbench.forward.projection import project
+from fedbench.forward.rotary import turned
 
 #: Architectures whose blocks, with projections of the same names, are computed here.
 _PRE_NORM = ("llama", "mistral", "qwen2", "qwen3", "gemma")
@@ -39,13 +40,13 @@ def follows(config: Any, tokens: int) -> bool:
     return config.model_type in _PRE_NORM and short and not config.attention_dropout
 
 
-def hidden_states(decoder: Any, batch: Batch, asked: Tensor) -> Tensor:
-    """Normalised hidden states at ``asked``, shape (asked, width).
+def hidden_states(decoder: Any, batch: Batch) -> Tensor:
+    """Normalised hidden states at ``batch.asked``, shape (asked, width).
 
     Args:
         decoder: the model without its head.
-        batch: what to read; the first ``batch.shared`` tokens of all its sequences are the same.
-        asked: indices into the flattened ``batch.input_ids``, none of them within the prefix.
+        batch: what to read; the first ``batch.shared`` tokens of all its sequences are the same,
+            and nothing is asked within them.
     """
     shared, width = batch.shared, batch.input_ids.shape[1]
     hidden = decoder.embed_tokens(_flat(batch.input_ids, shared))
@@ -56,7 +57,7 @@ def hidden_states(decoder: Any, batch: Batch, asked: Tensor) -> Tensor:
         hidden = hidden + project(block.self_attn.o_proj, attended)
         hidden = hidden + _feed(block.mlp, block.post_attention_layernorm(hidden))
     attended = _attend(last.self_attn, last.input_layernorm(hidden), rows)
-    sequence, column = asked // width, asked % width
+    sequence, column = batch.asked // width, batch.asked % width
     kept = shared + sequence * (width - shared) + column - shared
     hidden = hidden[kept] + project(last.self_attn.o_proj, attended[kept])
     hidden = hidden + _feed(last.mlp, last.post_attention_layernorm(hidden))
@@ -97,17 +98,17 @@ def _attend(attention: Any, x: Tensor, rows: _Rows) -> Tensor:
     )
     if hasattr(attention, "q_norm"):  # Qwen3
         query, key = attention.q_norm(query), attention.k_norm(key)
-    query, key = _turned(query, rows), _turned(key, rows)
+    query, key = (turned(heads, rows.cos, rows.sin) for heads in (query, key))
     if (groups := attention.num_key_value_groups) > 1:
         key, value = (t.repeat_interleave(groups, dim=1) for t in (key, value))
-    # (sequences, heads, tokens, width), as attention wants it
-    whole = (query, key, value)
-    after_q, after_k, after_v = (
-        t[rows.shared :].unflatten(0, (rows.sequences, -1)).transpose(1, 2) for t in whole
-    )
     if not rows.shared:
-        return _gathered(after_q, after_k, after_v, rows.mask, attention.scaling)
-    first_q, first_k, first_v = (t[: rows.shared].transpose(0, 1)[None] for t in whole)
+        query, key, value = (_by_sequence(t, rows.sequences) for t in (query, key, value))
+        return _gathered(query, key, value, rows.mask, attention.scaling)
+    # Split, not sliced: the gradient of a slice is as large as what it was taken from.
+    sizes = [rows.shared, len(query) - rows.shared]
+    parts = [t.split(sizes) for t in (query, key, value)]
+    first_q, first_k, first_v = (_by_sequence(first, 1) for first, _ in parts)
+    after_q, after_k, after_v = (_by_sequence(after, rows.sequences) for _, after in parts)
     seen_k, seen_v = (
         torch.cat([before.expand(rows.sequences, -1, -1, -1), own], dim=2)
         for before, own in ((first_k, after_k), (first_v, after_v))
@@ -115,6 +116,12 @@ def _attend(attention: Any, x: Tensor, rows: _Rows) -> Tensor:
     prefix = _gathered(first_q, first_k, first_v, None, attention.scaling)
     rest = _gathered(after_q, seen_k, seen_v, rows.mask, attention.scaling)
     return torch.cat([prefix, rest])
+
+
+def _by_sequence(tokens: Tensor, sequences: int) -> Tensor:
+    """Of (tokens, heads, width): (sequences, heads, tokens of each, width), as attention wants."""
+    found: Tensor = tokens.unflatten(0, (sequences, -1)).transpose(1, 2)
+    return found
 
 
 def _gathered(
@@ -125,12 +132,6 @@ def _gathered(
         query, key, value, attn_mask=mask, is_causal=mask is None, scale=scale
     )
     return found.transpose(1, 2).flatten(0, 1).flatten(1)
-
-
-def _turned(heads: Tensor, rows: _Rows) -> Tensor:
-    """Rotary position embedding (arXiv:2104.09864, eq. 34), halves as in Hugging Face's models."""
-    left, right = heads.chunk(2, dim=-1)
-    return heads * rows.cos + torch.cat([-right, left], dim=-1) * rows.sin
 
 
 def _feed(mlp: Any, x: Tensor) -> Tensor:

@@ -29,9 +29,10 @@ def flop_counter(model: Any) -> Callable[[Batch], int]:
     def count(batch: Batch) -> int:
         """Operations of one step over ``batch``."""
         sequences, tokens = batch.input_ids.shape
-        shared, asked, late = batch.shared, _asked(batch), _late(config)
+        shared, asked, late = batch.shared, len(batch.asked), _late(config)
         if not follows(config, tokens):
-            shared, asked, late = 0, sequences * len(batch.columns.unique()), ("lm_head",)
+            columns = (batch.asked % tokens).unique()
+            shared, asked, late = 0, sequences * len(columns), ("lm_head",)
         own = sequences * (tokens - shared)
         flops: int = (shared**2 + own * tokens) * per_pair
         for name, per_row in products.items():
@@ -53,11 +54,6 @@ def _products(causal: Any) -> dict[str, int]:
     return found
 
 
-def _asked(batch: Batch) -> int:
-    """Positions that are asked for, each once."""
-    return len((batch.rows * batch.input_ids.shape[1] + batch.columns).unique())
-
-
 def _late(config: Any) -> tuple[str, ...]:
     """Names of what runs after the last attention."""
     last = f"layers.{config.num_hidden_layers - 1}"
@@ -66,9 +62,9 @@ def _late(config: Any) -> tuple[str, ...]:
 
 def _first(name: str) -> bool:
     """Whether a layer reads the embeddings themselves, below which nothing may be trained."""
-    reads = ("q_proj", "k_proj", "v_proj")
-    inner = name.removesuffix(".default")
-    return "layers.0.self_attn" in name and any(r in inner for r in reads) and "lora_B" not in name
+    # Phi's feed-forward part stands beside its attention, not after it.
+    reads = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.fc1")
+    return "lora_B" not in name and any(f"layers.0.{part}" in name for part in reads)
 
 
 def _width(config: Any) -> int:

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 def project(layer: nn.Module, x: Tensor) -> Tensor:
     """``layer(x)`` for ``x`` of shape (tokens, width)."""
-    factors = _factors(layer)
+    factors = None if torch.is_autocast_enabled(x.device.type) else _factors(layer)
     if factors is None:
         return layer(x)  # type: ignore[no-any-return]
     return _LoraLinear.apply(x, *factors)  # type: ignore[no-any-return,no-untyped-call]
@@ -35,7 +35,7 @@ def _factors(layer: Any) -> tuple[Any, ...] | None:
         and isinstance(layer.lora_dropout[name], nn.Identity)
         and up.bias is None
         and down.weight.dtype == base.weight.dtype
-        and not base.weight.requires_grad
+        and not any(parameter.requires_grad for parameter in base.parameters())
     )
     return (base.weight, base.bias, down.weight, up.weight, layer.scaling[name]) if plain else None
 

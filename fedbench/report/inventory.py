@@ -70,7 +70,7 @@ def _audit_row(run: Run) -> dict[str, Any]:
         "cut": _cut(metrics),
         "split": metrics["split"],
         "scoring": metrics["scoring"],
-        "licence": _licence(run.config.task),
+        "licence": metrics.get("licence") or _licence(run.config.task),
         "files": _hashes(run),
         "synthetic": bool(metrics["synthetic"]),
         "note": metrics.get("note", ""),
@@ -82,7 +82,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 def _licence(task: str) -> str:
-    """As the task's file states it today; a run does not keep it."""
+    """As the task's file states it today, for runs recorded before they kept it themselves."""
     try:
         return read_spec(task)[0].licence or "not stated"
     except FedbenchError:

@@ -70,6 +70,7 @@ def _load(spec_json: str, source: Source) -> Task:
         labels=task_labels(spec, drafts),
         synthetic=spec.synthetic,
         split=said.split or split_name(spec, distinct),
+        licence=spec.licence or "not stated",
         note=" ".join(text for text in (said.caveat, spec.note, _mark(spec, repeating)) if text),
         examples=examples,
         digest=_digest(spec, examples),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -85,6 +85,13 @@ class LayoutSpec(SourceSpec):
     @classmethod
     def _complete(cls, files: Mapping[Role, tuple[str, ...]]) -> Mapping[Role, tuple[str, ...]]:
         return _complete_roles(files)
+
+    @model_validator(mode="after")
+    def _rows_name_its_files(self) -> Self:
+        known = {name for names in self.files.values() for name in names}
+        if odd := sorted(set(self.rows) - known):
+            raise ValueError(f"rows names {odd[0]}, which is none of its files ({_listed(known)})")
+        return self
 
 
 class HubSpec(SourceSpec):
@@ -181,6 +188,10 @@ class TaskSpec(Frozen):
 def fields_of(template: str) -> tuple[str, ...]:
     """Names between braces in a template, in order."""
     return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name is not None)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 def _one_of(name: str, registry: Mapping[str, Any]) -> str:

@@ -68,7 +68,7 @@ OFFERED = [
 ]
 
 
-@pytest.mark.parametrize(("room", "rows"), [(64, 2), (6, 4)])
+@pytest.mark.parametrize(("room", "rows"), [(64, 2), (5, 4)])
 def test_a_choice_is_scored_once_after_its_prompt_in_rows_of_bounded_length(
     model, monkeypatch, room, rows
 ):

@@ -9,11 +9,19 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from fedbench.config import RunConfig
-from fedbench.forward import collate, collate_branches, supervised_logits
+from fedbench.evaluate import score
+from fedbench.forward import (
+    collate,
+    collate_branches,
+    describe,
+    supervised_logits,
+    takes_branches,
+)
 from fedbench.forward.decoder import follows
 from fedbench.models.attached import attached
 from fedbench.models.tensors import load_tensors, trained_tensors
 from fedbench.resolving import resolve
+from fedbench.tokens import Tokenised
 
 ARCHITECTURES = ["llama", "qwen2", "qwen3", "mistral", "gemma"]
 PLAIN = ["gemma2", "phi"]  #: computed by Hugging Face's own forward, with parts in fp32
@@ -107,16 +115,17 @@ def test_what_stands_in_the_padding_does_not_matter(models, monkeypatch):
 def test_a_batch_reads_all_but_the_last_token_and_asks_for_the_rest():
     batch = collate([(1, 2, 3), (4, 5)], [1, 1], "cpu")
     assert batch.input_ids.tolist() == [[1, 2], [4, 0]]
-    assert batch.rows.tolist() == [0, 0, 1]
-    assert batch.columns.tolist() == [0, 1, 0]
+    assert batch.asked.tolist() == [0, 1, 2]
     assert batch.targets.tolist() == [2, 3, 5]
+    assert batch.where is None
 
 
 def test_a_branch_sees_its_prompt_and_itself_at_the_positions_it_would_have_alone():
     batch = collate_branches([(1, 2)], [((3, 4), (5, 6, 7))], "cpu")
     assert batch.input_ids.tolist() == [[1, 2, 3, 5, 6]]
     assert batch.positions.tolist() == [[0, 1, 2, 2, 3]]
-    assert batch.columns.tolist() == [1, 2, 1, 3, 4]
+    assert batch.asked[batch.where].tolist() == [1, 2, 1, 3, 4]
+    assert batch.asked.tolist() == [1, 2, 3, 4]
     assert batch.targets.tolist() == [3, 4, 5, 6, 7]
     assert batch.visible[0].int().tolist() == [
         [1, 0, 0, 0, 0],
@@ -151,11 +160,22 @@ ALIKE = [(7, 8, 9, *tokens) for tokens in TOKENS], [start + 3 for start in START
         ([(1, 2, 3)], [2], 0),
     ],
 )
-def test_the_shared_prefix_ends_before_the_first_position_that_is_asked(tokens, starts, shared):
+def test_the_shared_prefix_ends_before_the_first_position_that_is_asked(
+    monkeypatch, tokens, starts, shared
+):
+    monkeypatch.setattr("fedbench.forward.batch._WORTH", 0)
     batch = collate(tokens, starts, "cpu")
     assert batch.shared == shared
-    assert int(batch.columns.min()) >= shared
+    assert int((batch.asked % batch.input_ids.shape[1]).min()) >= shared
     assert collate(tokens, starts, "cpu", share=False).shared == 0
+
+
+def test_a_prefix_that_would_save_less_than_a_tenth_of_the_tokens_is_not_shared():
+    # Of 2 x 10 tokens a prefix of two saves two, one of a single token saves one.
+    rest = tuple(range(20, 29))
+    enough, short = [(1, 2, *rest), (1, 2, *rest[::-1])], [(1, 2, *rest), (1, *rest, 30)]
+    assert collate(enough, [9, 9], "cpu").shared == 2
+    assert collate(short, [9, 9], "cpu").shared == 0
 
 
 @pytest.mark.parametrize(("name", "dtype", "tolerance"), [*EXACT, *CLOSE])
@@ -252,6 +272,32 @@ def test_a_window_shorter_than_the_batch_takes_the_plain_path():
     assert follows(windowed, 8)
     assert not follows(windowed, 9)
     assert not follows(SimpleNamespace(model_type="gemma2"), 4)
+
+
+@pytest.mark.parametrize("name", ["mistral", "gemma2"])
+def test_choices_beyond_a_window_are_scored_as_each_alone(backbones, name):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(backbones(name), sliding_window=6).eval()
+    items = [Tokenised(prompt, choices) for prompt, choices in zip(PROMPTS, CHOICES, strict=True)]
+    assert not takes_branches(model, 7)
+    found = score(model, items, "cpu", mean=False)
+    for item, scores in zip(items, found, strict=True):
+        for choice, value in zip(item.choices, scores, strict=True):
+            logits = alone(model, item.prompt + choice, len(item.prompt))
+            each = logits.log_softmax(-1)[range(len(choice)), choice]
+            assert abs(value - each.sum().item()) < 1e-4
+
+
+def test_a_record_says_how_a_model_is_computed():
+    def model(kind):
+        return SimpleNamespace(config=SimpleNamespace(model_type=kind, attention_dropout=0))
+
+    ours = {"blocks": "fedbench", "prefix": "once per batch"}
+    assert describe(model("llama"), 8, share=True) == ours
+    assert describe(model("llama"), 8, share=False) == ours | {"prefix": "in every sequence"}
+    plain = {"blocks": "transformers", "prefix": "in every sequence"}
+    assert describe(model("gemma2"), 8, share=True) == plain
 
 
 def test_a_model_that_drops_attention_takes_the_plain_path():

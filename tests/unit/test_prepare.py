@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedbench.config import RunConfig
-from fedbench.prepare import select
+from fedbench.prepare import prepare, select
 from fedbench.tasks import Example, load_task
 
 SEEDS = range(6)
@@ -61,3 +61,14 @@ def test_shuffling_moves_answers_with_their_options_and_loses_none(name):
 def test_another_seed_deals_the_answers_otherwise():
     assert shuffled("lookalike_fpb", 0) == shuffled("lookalike_fpb", 0)
     assert shuffled("lookalike_fpb", 0) != shuffled("lookalike_fpb", 1)
+
+
+def test_examples_are_tokenised_once_for_all_runs_that_read_them_alike(monkeypatch):
+    config = RunConfig(task="lookalike_fpb", max_tokens=96)
+    first = prepare(config).tokenised("test")
+    monkeypatch.setattr("fedbench.prepare.tokenise", None)  # nothing is tokenised again
+    assert prepare(config.model_copy(update={"seed": 3})).tokenised("test") is first
+    monkeypatch.undo()
+    shorter = prepare(config.model_copy(update={"max_tokens": 16}))
+    assert shorter.tokenised("test") != first
+    assert prepare(config).tokenised("test", blind=True) != first

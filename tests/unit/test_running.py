@@ -188,8 +188,7 @@ def other_code(monkeypatch):
 
     def move(name="moved"):
         for module in (freshness, running):
-            monkeypatch.setattr(module, "fingerprint", lambda root: name)
-        monkeypatch.setattr("fedbench.provenance.fingerprint", lambda root: name)
+            monkeypatch.setattr(module, "code_of", lambda config: name)
 
     return move
 

@@ -268,7 +268,7 @@ def test_the_gradient_is_clipped_as_a_whole():
 
 def test_a_gradient_of_ones_own_can_be_passed_in():
     def nothing(model, batch):
-        return 7.0
+        return torch.tensor(7.0)
 
     model = bigram.Bigram()
     report = train(model, [bigram.sequences((1, 2))], bigram.config(), (0, 1), PLAIN, nothing)

@@ -164,3 +164,19 @@ def test_a_search_for_what_one_block_no_longer_names_is_told(file, monkeypatch, 
     changed = spec.model_copy(update={"grid": grid})
     monkeypatch.setattr(profiles, "read_spec", lambda name: changed)
     assert "searched with other runs of single cells than" in profiles.search_moved("smoke")
+
+
+def test_how_a_backbone_multiplies_is_no_part_of_what_was_searched(file, monkeypatch):
+    monkeypatch.setattr(
+        tuning, "ensure_runs", lambda configs: [run_of(c, record(0.5)) for c in configs]
+    )
+    tuning.tune("smoke")
+    spec = profiles.read_spec("smoke")
+    packed = [
+        grid.model_copy(update={"common": {k: v for k, v in grid.common.items() if k != "compute"}})
+        for grid in spec.grid
+    ]
+    assert packed != list(spec.grid)
+    changed = spec.model_copy(update={"grid": tuple(packed)})
+    monkeypatch.setattr(profiles, "read_spec", lambda name: changed)
+    assert profiles.search_moved("smoke") == ""

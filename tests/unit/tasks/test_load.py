@@ -12,6 +12,7 @@ import pytest
 
 from fedbench.errors import FedbenchError
 from fedbench.tasks import SPLITS, load_task
+from fedbench.tasks.specfile import shipped_specs
 
 from .conftest import CHOICE, LABELLED, Describe, labelled, questions, write_jsonl
 
@@ -237,3 +238,10 @@ def test_importing_tasks_is_light() -> None:
         cwd=Path(__file__).parents[3],
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_every_shipped_layout_knows_the_length_of_each_of_its_files() -> None:
+    layouts = [layout for spec in shipped_specs() for layout in spec.layouts]
+    assert layouts
+    for layout in layouts:
+        assert set(layout.rows) == {file for files in layout.files.values() for file in files}

@@ -256,6 +256,10 @@ def test_an_unknown_task_names_the_known_ones() -> None:
             r"topic.kind = 'mood': 'mood' is not known \(use one of column",
         ),
         ({"fractions": {"train": 0.9}}, r"fractions = .*add up to 1"),
+        (
+            {"layouts": [{"files": {"all": "x"}, "rows": {"y": 3}}]},
+            r"rows names y, which is none of its files \(x\)",
+        ),
         ({"layouts": [{"files": {"train": "x"}}]}, r"layouts.0.files = .*: name either all"),
         ({"layouts": [{"files": {"train": "x", "test": "y", "all": "z"}}]}, r"all cannot stand"),
         ({"scoring": "text", "prompt": "a\nb"}, r"options is missing"),
