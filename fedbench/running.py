@@ -22,7 +22,7 @@ from fedbench.forward import describe
 from fedbench.freshness import code_of, moved
 from fedbench.hashing import sha256_json, short
 from fedbench.models.attached import attached, backbone_sizes
-from fedbench.models.backbones import digest, locate
+from fedbench.models.backbones import digest, emulates_bf16, locate
 from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
 from fedbench.phases import phase
 from fedbench.prepare import FEDERATIONS, Prepared, holdings, prepare, site_contexts
@@ -84,7 +84,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         initial = trained_tensors(model)
         sizes |= {"adapter_bytes": count_bytes(initial), "trainable_parameters": count(initial)}
         computed = describe(model, config.max_tokens, share=config.dropout == 0)
-        _tell_how(config.backbone, **computed)
+        _tell_how(config.backbone, emulates_bf16(config.device, config.dtype), **computed)
         results = _federations(
             prepared, model, initial, _work_folder(directory, prepared), progress
         )
@@ -111,8 +111,10 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
 
 
 @lru_cache
-def _tell_how(backbone: str, blocks: str, prefix: str) -> None:
+def _tell_how(backbone: str, emulated: bool, blocks: str, prefix: str) -> None:
     """Say, once in a process, what makes runs slower than they could be, with the same results."""
+    if emulated:
+        _LOG.warning("This processor has no bf16 arithmetic: dtype = bfloat16 is slow here.")
     if blocks != "fedbench":
         _LOG.warning(
             "The blocks of %s are computed by transformers, without a shared prefix: slower, with "

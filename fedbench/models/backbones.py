@@ -141,6 +141,14 @@ def check_device(name: str) -> None:
             raise FedbenchError("There is no CUDA device here: use --device cpu.")
 
 
+def emulates_bf16(device: str, dtype: str) -> bool:
+    """Whether ``dtype`` is bf16 on a processor without instructions for it."""
+    import torch
+
+    narrow_on_cpu = (device, dtype) == ("cpu", "bfloat16")
+    return narrow_on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
     """The frozen backbone in evaluation mode.
 

@@ -398,3 +398,19 @@ def test_an_export_that_fails_leaves_nothing_behind_and_can_be_tried_again(
         assert not any(path for path in tmp_path.iterdir() if "out" in path.name)
     export(found, tmp_path / "out")
     assert (tmp_path / "out" / "adapter_config.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("said", "blocks", "prefix", "emulated"),
+    [
+        ("computed by transformers", "transformers", "in every sequence", False),
+        ("because of dropout", "fedbench", "in every sequence", False),
+        ("no bf16 arithmetic", "fedbench", "once per batch", True),
+        ("", "fedbench", "once per batch", False),
+    ],
+)
+def test_what_makes_a_run_slower_is_told_once(caplog, said, blocks, prefix, emulated):
+    running._tell_how.cache_clear()
+    for _ in range(2):
+        running._tell_how("toy", emulated, blocks, prefix)
+    assert [said in record.getMessage() for record in caplog.records] == [True] * bool(said)
