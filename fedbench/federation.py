@@ -20,7 +20,7 @@ from fedbench.files import write_bytes
 from fedbench.phases import phase
 from fedbench.replies import contributions, scores, spool
 from fedbench.round_log import training_record, validation_record
-from fedbench.rules import RULES
+from fedbench.rules import rule_of
 from fedbench.rules.rule import Contribution, Reduced, State
 from fedbench.site import message_payload
 from fedbench.streams import generator
@@ -55,7 +55,7 @@ def federate(
         folder: of this federation alone: its checkpoint and the round's spooled replies.
         report: told the share of rounds done.
     """
-    rule = RULES[config.rule]
+    rule = rule_of(config.rule)
     state, log = _resume(folder, rule.init(initial, config))
     for round_ in range(len(log), config.rounds):
         cohort = draw_cohort(config, sites, round_)

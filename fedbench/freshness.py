@@ -11,7 +11,7 @@ from fedbench.hashing import sha256_json, short
 from fedbench.models.backbones import BUILT_IN, digest
 from fedbench.models.methods import METHODS
 from fedbench.provenance import fingerprint
-from fedbench.rules import RULES
+from fedbench.rules import rule_of
 from fedbench.store import Run
 from fedbench.tasks import is_local, load_task
 from fedbench.wire.codecs import CODECS
@@ -22,7 +22,7 @@ ROOT = "fedbench.running"
 
 def code_of(config: RunConfig) -> str:
     """Fingerprint of the code that a run's result depends on: the choices it made, no others."""
-    chosen = (RULES[config.rule], METHODS[config.method], CODECS[config.codec])
+    chosen = (rule_of(config.rule), METHODS[config.method], CODECS[config.codec])
     functions = (part for choice in chosen for part in vars(choice).values() if callable(part))
     return fingerprint(ROOT, *sorted({function.__module__ for function in functions}))
 

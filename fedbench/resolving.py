@@ -13,7 +13,7 @@ from fedbench.errors import FedbenchError
 from fedbench.models.backbones import check_device, model_type
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
-from fedbench.rules import RULES
+from fedbench.rules import canonical, rule_of, wrong_with
 from fedbench.tasks import load_task, located
 from fedbench.tasks.examples import OPTIONS
 from fedbench.tasks.spec import fields_of
@@ -131,6 +131,7 @@ def _where_nothing_is(task: str) -> str:
 def _canonical(config: RunConfig) -> RunConfig:
     filled: dict[str, Any] = {
         "task": located(config.task),
+        "rule": canonical(config.rule),
         "compute": config.compute or METHODS[config.method].computes[0],
     }
     if config.setting in ("base", "centralized"):
@@ -143,7 +144,6 @@ def _canonical(config: RunConfig) -> RunConfig:
 def _unknown(config: RunConfig) -> Iterable[str]:
     registries: dict[str, Mapping[str, object]] = {
         "method": METHODS,
-        "rule": RULES,
         "codec": CODECS,
     }
     for field, registry in registries.items():
@@ -152,13 +152,18 @@ def _unknown(config: RunConfig) -> Iterable[str]:
             near = difflib.get_close_matches(given, registry, n=1)
             hint = f", did you mean {near[0]}?" if near else ""
             yield f"{field} = {given!r} is not known{hint} (allowed: {', '.join(registry)})"
+    if problem := wrong_with(config.rule):
+        yield problem
 
 
 def _impossible(config: RunConfig) -> list[str]:
+    problems = []
     allowed = METHODS[config.method].computes
-    if config.compute is None or config.compute in allowed:
-        return []
-    return [
-        f"compute = {config.compute!r} has no meaning for method {config.method} "
-        f"(allowed: {', '.join(allowed)})"
-    ]
+    if config.compute is not None and config.compute not in allowed:
+        problems.append(
+            f"compute = {config.compute!r} has no meaning for method {config.method} "
+            f"(allowed: {', '.join(allowed)})"
+        )
+    if not wrong_with(config.rule) and (reason := rule_of(config.rule).refuses(config)):
+        problems.append(f"rule = {config.rule!r} has no meaning here: {reason}")
+    return problems

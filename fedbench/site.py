@@ -18,7 +18,7 @@ from fedbench.evaluate import gold_loss, predict, score
 from fedbench.files import write_bytes
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.phases import phase
-from fedbench.rules import RULES
+from fedbench.rules import rule_of
 from fedbench.rules.rule import Message, State
 from fedbench.seeding import seeded
 from fedbench.streams import seed_of
@@ -65,7 +65,7 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
 
 def _train(context: SiteContext, header: Header, message: Message) -> bytes:
     """Train the loaded adapter on this turn's examples; reply with the contribution."""
-    config, rule = context.config, RULES[context.config.rule]
+    config, rule = context.config, rule_of(context.config.rule)
     state = _load_state(context, header["accepted"])
     key = (config.seed, context.site)
     quota = len(context.training) * header["local_passes"]

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from fedbench.train import LocalObjective
 
 
+def fedavg() -> Rule:
+    """The mean of updates, weighted by examples."""
+    return Rule("fedavg", "sum", init, broadcast, local, upload, server)
+
+
 def init(adapter: State, config: RunConfig) -> State:
     """The server's state is the shared adapter."""
     return adapter
@@ -47,6 +52,3 @@ def server(state: State, reduced: Reduced | Iterator[Contribution]) -> State:
     """Add the weighted mean of the updates."""
     assert isinstance(reduced, Reduced)
     return {name: value + reduced.total[name] / reduced.weight for name, value in state.items()}
-
-
-FEDAVG = Rule("fedavg", "sum", init, broadcast, local, upload, server)

@@ -1,7 +1,7 @@
 """The interface of a rule: what a site optimises and sends, and what the server does with it.
 
 All functions are pure. States are flat dictionaries of tensors, so that they can be stored and
-sent as they are.
+sent as they are. A rule's options are arguments of the function that makes it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,16 @@ class Reduced:
     total: State
     weight: float
 
+    @property
+    def mean(self) -> State:
+        """The weighted mean of the contributions."""
+        return {name: tensor / self.weight for name, tensor in self.total.items()}
+
+
+def anything(config: RunConfig) -> str:
+    """Refuse no configuration."""
+    return ""
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -58,3 +68,5 @@ class Rule:
     local: Callable[[Message, State], LocalObjective]
     upload: Callable[[Message, State, State, int], tuple[Contribution, State]]
     server: Callable[[State, Reduced | Iterator[Contribution]], State]
+    #: why a configuration has no meaning under this rule; empty where it has one
+    refuses: Callable[[RunConfig], str] = anything

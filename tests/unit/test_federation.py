@@ -14,7 +14,7 @@ from fedbench.engines.in_process import InProcess
 from fedbench.errors import FedbenchError
 from fedbench.federation import draw_cohort, federate
 from fedbench.round_log import validation_record
-from fedbench.rules import RULES
+from fedbench.rules import RULES, rule_of
 from fedbench.rules.rule import Contribution
 from fedbench.site import handle, message_payload
 from fedbench.train import LocalObjective, batches_of_turn, examples_of_turn, train
@@ -287,8 +287,8 @@ def _counting_upload(message, trained, state, examples):
 
 @pytest.fixture
 def counting(monkeypatch):
-    rule = replace(RULES["fedavg"], name="counting", upload=_counting_upload)
-    monkeypatch.setitem(RULES, "counting", rule)
+    rule = replace(rule_of("fedavg"), name="counting", upload=_counting_upload)
+    monkeypatch.setitem(RULES, "counting", lambda: rule)
     return "counting"
 
 
@@ -330,7 +330,8 @@ def test_a_rule_may_ask_for_every_contribution_in_the_order_of_sites(tmp_path, m
         heard.append([c.weight for c in reduced])
         return state
 
-    monkeypatch.setitem(RULES, "each", replace(RULES["fedavg"], reduce="each", server=server))
+    rule = replace(rule_of("fedavg"), reduce="each", server=server)
+    monkeypatch.setitem(RULES, "each", lambda: rule)
     run(bigram.config(rule="each", rounds=2), tmp_path)
     assert heard == [[3.0, 2.0, 4.0]] * 2
 
@@ -338,7 +339,7 @@ def test_a_rule_may_ask_for_every_contribution_in_the_order_of_sites(tmp_path, m
 def test_a_reply_carries_the_update_and_counts_and_nothing_else(tmp_path):
     config = bigram.config()
     context = bigram.contexts(HELD, config, tmp_path)["site-00"]
-    message = RULES["fedavg"].broadcast(bigram.initial(), "site-00")
+    message = rule_of("fedavg").broadcast(bigram.initial(), "site-00")
     asked = {"kind": "train", "round": 0, "turn": 0, "accepted": -1,
              "local_passes": 2.0, "progress": [0.0, 1.0]}  # fmt: skip
     header, tensors = decode(handle(context, message_payload(asked, message, "fp32")))

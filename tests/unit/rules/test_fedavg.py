@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-import pytest
 import torch
 
 from fedbench.federation import weighted_sum
-from fedbench.rules import RULES
+from fedbench.rules import rule_of
 from fedbench.rules.rule import Contribution
 
-FEDAVG = RULES["fedavg"]
+FEDAVG = rule_of("fedavg")
 START = {"w": torch.tensor([1.0, 2.0, -4.0]), "v": torch.tensor([[8.0]])}
 
 #: (what a site made of the start, its number of examples); all sums are exact in binary.
@@ -93,9 +92,3 @@ def test_the_weighted_sum_adds_weights_and_products():
 
 def test_fedavg_needs_only_a_sum_so_that_secure_aggregation_can_supply_it():
     assert FEDAVG.reduce == "sum"
-
-
-@pytest.mark.parametrize("name", RULES)
-def test_every_rule_is_registered_under_its_own_name(name):
-    assert RULES[name].name == name
-    assert RULES[name].reduce in ("sum", "each")
