@@ -73,7 +73,8 @@ class RunConfig(Frozen):
     seed: int = Field(default=0, ge=0)  #: of every random stream
     partition: PartitionConfig = PartitionConfig()
 
-    rule: str = "fedavg"  #: how updates become the next shared adapter
+    #: how updates become the next shared adapter, with options such as ``fedprox:mu=0.1``
+    rule: str = "fedavg"
     codec: str = "fp32"  #: how tensors are written into payloads
     rounds: int = Field(default=5, ge=1)  #: how often a site speaks to the server
     #: share of sites in a cohort, rounded to whole sites, at least one
