@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING
 
 from fedbench.rules.fedavg import broadcast, init
 from fedbench.rules.lora_halves import downs, only_lora
-from fedbench.rules.rule import Contribution, Message, Reduced, Rule, State
+from fedbench.rules.rule import USUAL, Claim, Contribution, Message, Reduced, Rule, State
 
 if TYPE_CHECKING:
     from fedbench.train import LocalObjective
 
+CLAIMS: frozenset[Claim] = USUAL | {"exact"}
+
 
 def ffa_lora() -> Rule:
     """FedAvg of B alone."""
-    return Rule("ffa-lora", "sum", init, broadcast, local, upload, server, only_lora)
+    return Rule("ffa-lora", "sum", init, broadcast, local, upload, server, only_lora, CLAIMS)
 
 
 def local(message: Message, site_state: State) -> LocalObjective:

@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 
 from fedbench.rules.fedavg import broadcast, init, local
 from fedbench.rules.lora_halves import DOWN, UP, only_lora, ups
-from fedbench.rules.rule import Contribution, Message, Reduced, Rule, State
+from fedbench.rules.rule import USUAL, Claim, Contribution, Message, Reduced, Rule, State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+CLAIMS: frozenset[Claim] = USUAL | {"best"}
+
 
 def flexlora() -> Rule:
     """The best factors of the shared rank for the weighted mean of B A."""
-    return Rule("flexlora", "each", init, broadcast, local, upload, server, only_lora)
+    return Rule("flexlora", "each", init, broadcast, local, upload, server, only_lora, CLAIMS)
 
 
 def upload(

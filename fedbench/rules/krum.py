@@ -8,7 +8,7 @@ equal scores, which two sites nearest to one another have where n - f - 2 is 1, 
 
 from __future__ import annotations
 
-from fedbench.rules.robust import robust
+from fedbench.rules.robust import ALIKE, robust
 from fedbench.rules.rule import Rule, State
 from fedbench.rules.stacked import Stacked
 
@@ -36,4 +36,4 @@ def krum(hostile: float = 1, keep: float = 1) -> Rule:
         weights[best] = 1 / len(best)
         return stacked.mean(weights)
 
-    return robust("krum", combine)
+    return robust("krum", combine, ALIKE)

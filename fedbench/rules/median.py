@@ -6,14 +6,14 @@ would claim many examples.
 
 from __future__ import annotations
 
-from fedbench.rules.robust import robust
+from fedbench.rules.robust import ALIKE, robust
 from fedbench.rules.rule import Rule, State
 from fedbench.rules.stacked import Stacked
 
 
 def median() -> Rule:
     """The median of every number over sites."""
-    return robust("median", coordinate_median)
+    return robust("median", coordinate_median, ALIKE)
 
 
 def coordinate_median(stacked: Stacked) -> State:

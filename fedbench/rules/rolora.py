@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fedbench.rules.lora_halves import downs, only_lora, ups
-from fedbench.rules.rule import Contribution, Message, Reduced, Rule, State
+from fedbench.rules.rule import USUAL, Claim, Contribution, Message, Reduced, Rule, State
 
 if TYPE_CHECKING:
     from fedbench.config import RunConfig
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 _ROUNDS = "rounds done"
 
+CLAIMS: frozenset[Claim] = USUAL | {"exact"}
+
 
 def rolora() -> Rule:
     """FedAvg of B and of A in turn."""
-    return Rule("rolora", "sum", init, broadcast, local, upload, server, only_lora)
+    return Rule("rolora", "sum", init, broadcast, local, upload, server, only_lora, CLAIMS)
 
 
 def init(adapter: State, config: RunConfig) -> State:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 State = dict[str, "Tensor"]
 
+#: what a rule may promise, to be checked: a site with more examples counts more; a site alone
+#: becomes the shared adapter; the result is the true mean of LoRA's products B A; or the best one
+#: of the shared rank
+Claim = Literal["weighted", "alone", "exact", "best"]
+USUAL: frozenset[Claim] = frozenset({"weighted", "alone"})
+
 
 @dataclass(frozen=True)
 class Message:
@@ -70,3 +76,4 @@ class Rule:
     server: Callable[[State, Reduced | Iterator[Contribution]], State]
     #: why a configuration has no meaning under this rule; empty where it has one
     refuses: Callable[[RunConfig], str] = anything
+    claims: frozenset[Claim] = USUAL

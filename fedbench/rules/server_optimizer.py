@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from fedbench.rules.fedavg import local, upload
-from fedbench.rules.rule import Contribution, Message, Reduced, Rule, State
+from fedbench.rules.rule import Claim, Contribution, Message, Reduced, Rule, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 #: from the mean update and both moments: the step, and both moments afterwards
 Step = Callable[["Tensor", "Tensor", "Tensor"], tuple["Tensor", "Tensor", "Tensor"]]
+
+#: a step of the server has a size of its own, so a site alone is not simply taken over
+CLAIMS: frozenset[Claim] = frozenset({"weighted"})
 
 _PARTS = ("adapter/", "first/", "second/")
 
@@ -53,7 +56,7 @@ def server_optimizer(name: str, step: Step, second: float = 0.0) -> Rule:
             after |= zip((part + key for part in _PARTS), (adapter + moved, *moments), strict=True)
         return after
 
-    return Rule(name, "sum", init, broadcast, local, upload, server)
+    return Rule(name, "sum", init, broadcast, local, upload, server, claims=CLAIMS)
 
 
 def broadcast(state: State, site: str) -> Message:

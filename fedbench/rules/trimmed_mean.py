@@ -6,7 +6,7 @@ share that is least, rounded down to whole sites. Sites count alike.
 
 from __future__ import annotations
 
-from fedbench.rules.robust import robust
+from fedbench.rules.robust import ALIKE, robust
 from fedbench.rules.rule import Rule, State
 from fedbench.rules.stacked import Stacked
 
@@ -28,4 +28,4 @@ def trimmed_mean(share: float = 0.2) -> Rule:
             for name, update in stacked.updates.items()
         }
 
-    return robust("trimmed-mean", combine)
+    return robust("trimmed-mean", combine, ALIKE)

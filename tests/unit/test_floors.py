@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     grid
     profiles
     fedbench
-    running exporting auditing
+    running exporting auditing conformance
     summary card
     freshness prepare resolving
     federation
