@@ -11,7 +11,8 @@ def lines(name: str, findings: Sequence[Finding]) -> Iterator[str]:
     """The findings of one aggregator, with the questions that were asked."""
     for found in findings:
         measured = found.reason or f"error {found.error:.1e}"
-        yield f"{name}  {found.verdict:11}  {found.check.name:15}  {measured:15}  {found.check.question}"
+        about = f"{name}  {found.verdict:11}  {found.check.name:15}"
+        yield f"{about}  {measured:15}  {found.check.question}"
 
 
 def overview(by_name: dict[str, Sequence[Finding]]) -> Iterator[str]:
