@@ -79,6 +79,9 @@ class RunConfig(Frozen):
     rounds: int = Field(default=5, ge=1)  #: how often a site speaks to the server
     #: share of sites in a cohort, rounded to whole sites, at least one
     participation: float = Field(default=1.0, gt=0, le=1)
+    #: who scores a new adapter on own validation items: all sites, which takes time in proportion
+    #: to their number, or the round's cohort
+    validated_by: Literal["all", "cohort"] = "all"
 
     passes: float = Field(default=5, gt=0)  #: how often every example is processed, expected
     batch_size: int = Field(default=16, ge=1)  #: examples per step
@@ -125,13 +128,22 @@ class RunConfig(Frozen):
     def id(self) -> str:
         """Sixteen hexadecimal digits of the hash of the whole configuration.
 
+        A field of :data:`LATER` counts only where it says something new.
+
         Raises:
             FedbenchError: something is still left open, so that the hash would name no run.
         """
         if self.compute is None:
             raise FedbenchError("A configuration has an id once fedbench.resolve(config) fills it.")
-        canonical = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        values = self.model_dump(mode="json")
+        told = {n: v for n, v in values.items() if n not in LATER or v != LATER[n]}
+        canonical = json.dumps(told, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+#: Fields that came after runs had been recorded, with the value that those runs had without saying
+#: so. It is the field's default, too, and is left out of a run's id: ids of earlier runs stay.
+LATER: Mapping[str, Any] = {"validated_by": "all"}
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:

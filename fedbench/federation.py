@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,12 @@ from fedbench.config import RunConfig
 from fedbench.engines import Engine
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
+from fedbench.messages import Messages
 from fedbench.phases import phase
 from fedbench.replies import contributions, scores, spool
 from fedbench.round_log import training_record, validation_record
 from fedbench.rules import rule_of
 from fedbench.rules.rule import Contribution, Reduced, State
-from fedbench.site import message_payload
 from fedbench.streams import generator
 from fedbench.wire import BadPayload, decode, encode
 
@@ -48,7 +49,8 @@ def federate(
     """Run all rounds, going on from the last checkpoint in ``folder`` if there is one.
 
     Args:
-        config: rule, rounds, participation, codec and seed are read here; sites read the rest.
+        config: rule, rounds, participation, validated_by, codec and seed are read here; sites
+            read the rest.
         engine: how payloads travel.
         sites: who may take part; cohorts are drawn from them.
         initial: the freshly initialised adapter.
@@ -60,22 +62,19 @@ def federate(
     for round_ in range(len(log), config.rounds):
         cohort = draw_cohort(config, sites, round_)
         headers = {site: _header(config, sites, log, round_, site) for site in cohort}
-        messages = {
-            site: message_payload(header, rule.broadcast(state, site), config.codec)
-            for site, header in headers.items()
-        }
+        messages = Messages(headers, partial(rule.broadcast, state), config.codec)
         replies = spool(engine.exchange(messages, None), folder, round_)
-        record = training_record(round_, messages, replies)
+        record = training_record(round_, messages.n_bytes, replies)
         with phase("aggregate"):
             if rule.reduce == "sum":
                 state = rule.server(state, weighted_sum(contributions(replies)))
             else:
                 state = rule.server(state, contributions(replies))
-        asked = {
-            site: message_payload({"kind": "validate"}, rule.broadcast(state, site), config.codec)
-            for site in sites
-        }
-        log.append(record | validation_record(asked, scores(engine.exchange(asked, None))))
+        judges = sites if config.validated_by == "all" else cohort
+        calls = {site: {"kind": "validate"} for site in judges}
+        asked = Messages(calls, partial(rule.broadcast, state), config.codec)
+        found = scores(engine.exchange(asked, None))
+        log.append(record | validation_record(asked.n_bytes, found))
         write_bytes(folder / "checkpoint", encode({"log": log}, state))
         report((round_ + 1) / config.rounds)
     return Federated(rule.broadcast(state, sites[0]).adapter, log)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
@@ -17,7 +20,6 @@ from fedbench.streams import generator
 from fedbench.tasks.task import SPLITS, Example, Split
 
 Holding = Mapping[Split, tuple[str, ...]]
-Shares = Mapping[str, Sequence[float]]  #: stratum -> share of every site, adding up to 1
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Partition:
     sites: Mapping[str, Holding]
     too_small: tuple[str, ...]  #: sites under the minimum: reported, but not trained
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """Hash of who holds what."""
         return sha256_json([self.label, _plain(self.sites), list(self.too_small)])
@@ -36,7 +38,8 @@ class Partition:
     @property
     def trained(self) -> tuple[str, ...]:
         """Sites that take part in training, in order."""
-        return tuple(site for site in self.sites if site not in self.too_small)
+        too_small = frozenset(self.too_small)
+        return tuple(site for site in self.sites if site not in too_small)
 
     def to_json(self) -> dict[str, Any]:
         """A plain value, with its hash."""
@@ -46,6 +49,16 @@ class Partition:
             "too_small": list(self.too_small),
             "digest": self.digest,
         }
+
+
+class _Cut(NamedTuple):
+    """Numbers of the sites that have a share in a stratum, in order, and these shares."""
+
+    sites: Sequence[int]
+    shares: ArrayLike
+
+
+Shares = Mapping[str, _Cut]  #: by stratum
 
 
 class _Group(NamedTuple):
@@ -71,16 +84,18 @@ def make_partition(examples: Sequence[Example], config: PartitionConfig, seed: i
     names = _site_names(config.sites)
     held: dict[str, dict[Split, list[str]]] = {name: {s: [] for s in SPLITS} for name in names}
     for (stratum, split), members in _by_stratum(groups).items():
-        dealt = _deal(members, shares[stratum], generator("deal", seed, stratum, split))
-        for name, ids in zip(names, dealt, strict=True):
-            held[name][split].extend(ids)
+        cut = shares[stratum]
+        dealt = _deal(members, cut.shares, generator("deal", seed, stratum, split))
+        for site, ids in zip(cut.sites, dealt, strict=True):
+            held[names[site]][split].extend(ids)
     sites = {n: {s: tuple(sorted(ids)) for s, ids in by.items()} for n, by in held.items()}
     too_small = tuple(name for name in names if len(sites[name]["train"]) < config.minimum)
     return Partition(config.label, sites, too_small)
 
 
 def _iid(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Shares:
-    return {stratum: [1 / config.sites] * config.sites for stratum in _strata(groups)}
+    even = _Cut(range(config.sites), [1 / config.sites] * config.sites)
+    return dict.fromkeys(_strata(groups), even)
 
 
 def _dirichlet(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Shares:
@@ -100,17 +115,30 @@ def _natural(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Sh
             "dirichlet or quantity, or name an attribute in the task's file."
         )
     sizes = Counter(group.stratum for group in groups for _ in group.ids)
-    pieces = Counter(dict.fromkeys(sizes, 1))
-    while pieces.total() < config.sites:
-        pieces[max(sorted(sizes), key=lambda owner: sizes[owner] / pieces[owner])] += 1
-    shares = {owner: [0.0] * config.sites for owner in sizes}
-    load = [0.0] * config.sites
+    pieces = _pieces(sizes, config.sites)
+    shares: dict[str, dict[int, float]] = {owner: {} for owner in sizes}
+    loads = [(0.0, site) for site in range(config.sites)]
     for owner in sorted(sizes, key=lambda owner: (-sizes[owner] / pieces[owner], owner)):
         for _ in range(pieces[owner]):
-            site = load.index(min(load))
-            load[site] += sizes[owner] / pieces[owner]
-            shares[owner][site] += 1 / pieces[owner]
-    return shares
+            load, site = loads[0]
+            heapq.heapreplace(loads, (load + sizes[owner] / pieces[owner], site))
+            shares[owner][site] = shares[owner].get(site, 0.0) + 1 / pieces[owner]
+    return {
+        owner: _Cut(sorted(mine), [mine[site] for site in sorted(mine)])
+        for owner, mine in shares.items()
+    }
+
+
+def _pieces(sizes: Mapping[str, int], sites: int) -> Mapping[str, int]:
+    """Into how many pieces each owner is cut: whoever has the largest, until there are enough."""
+    pieces = dict.fromkeys(sizes, 1)
+    largest = [(-float(size), owner) for owner, size in sizes.items()]
+    heapq.heapify(largest)
+    for _ in range(sites - len(sizes)):
+        owner = largest[0][1]
+        pieces[owner] += 1
+        heapq.heapreplace(largest, (-sizes[owner] / pieces[owner], owner))
+    return pieces
 
 
 KINDS: Mapping[str, Callable[[Sequence[_Group], PartitionConfig, int], Shares]] = {
@@ -121,14 +149,14 @@ KINDS: Mapping[str, Callable[[Sequence[_Group], PartitionConfig, int], Shares]] 
 }
 
 
-def _draw(config: PartitionConfig, seed: int, stratum: str) -> Sequence[float]:
+def _draw(config: PartitionConfig, seed: int, stratum: str) -> _Cut:
     assert config.alpha is not None  # PartitionConfig has checked it
     drawn = generator("shares", seed, stratum).dirichlet([config.alpha] * config.sites)
-    return [float(share) for share in drawn]
+    return _Cut(range(config.sites), drawn)
 
 
 def _deal(
-    members: Sequence[_Group], shares: Sequence[float], random: np.random.Generator
+    members: Sequence[_Group], shares: ArrayLike, random: np.random.Generator
 ) -> list[list[str]]:
     """Cut a shuffled stratum by shares; a random offset makes the rounding fair to every site."""
     order = random.permutation(len(members))

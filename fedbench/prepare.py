@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from fedbench.partition import Partition, make_partition
 from fedbench.site import SiteContext
 from fedbench.streams import generator
 from fedbench.tasks import SPLITS, Example, Split, Task, load_task
-from fedbench.tokens import Tokenised, tokenise, training_sequence
+from fedbench.tokens import Answered, Tokenised, tokenise, training_sequence
 
 #: A setting is a choice of federations (name -> sites), and nothing else anywhere.
 FEDERATIONS: Mapping[Setting, Callable[[Partition], dict[str, tuple[str, ...]]]] = {
@@ -89,39 +89,67 @@ def select(task: Task, config: RunConfig) -> list[Example]:
     return _shuffled(kept, config.seed) if config.labels == "shuffled" else kept
 
 
-def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> dict[str, SiteContext]:
-    """Every training site with its own tokenised examples."""
-    config, sites = prepared.config, prepared.partition.sites
-    splits: tuple[Split, ...] = ("train", "validation")
-    known = {e.id: e for split in splits for e in prepared.of_split(split)}
-    made = [tokens for split in splits for tokens in prepared.tokenised(split)]
-    tokens = dict(zip(known, made, strict=True))
-    end = prepared.tokenizer.eos_token_id
-    return {
-        site: SiteContext(
+@dataclass(frozen=True)
+class SiteContexts(Mapping[str, SiteContext]):
+    """Every training site with its own tokenised examples, put together when it is asked for.
+
+    Examples are tokenised once; a site refers to its share of them and copies nothing.
+    """
+
+    prepared: Prepared
+    model: nn.Module
+    folder: Path
+    training: Mapping[str, Answered]  #: by example
+    validation: Mapping[str, tuple[Tokenised, int]]  #: by example: token ids, right choice
+
+    def __getitem__(self, site: str) -> SiteContext:
+        held = self.prepared.partition.sites[site]
+        judged = [self.validation[i] for i in held["validation"]]
+        return SiteContext(
             site=site,
-            config=config,
-            model=model,
-            training=[training_sequence(known[i], tokens[i], end) for i in sites[site]["train"]],
-            validation=[tokens[i] for i in sites[site]["validation"]],
-            validation_gold=[known[i].gold for i in sites[site]["validation"]],
-            length_normalised=prepared.task.length_normalised,
-            folder=folder,
+            config=self.prepared.config,
+            model=self.model,
+            training=[self.training[i] for i in held["train"]],
+            validation=[tokens for tokens, _ in judged],
+            validation_gold=[gold for _, gold in judged],
+            length_normalised=self.prepared.task.length_normalised,
+            folder=self.folder,
         )
-        for site in prepared.partition.trained
-    }
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.prepared.partition.trained)
+
+    def __len__(self) -> int:
+        return len(self.prepared.partition.trained)
+
+
+def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> SiteContexts:
+    """What the sites of a run hold, each with a folder of its own under ``folder``."""
+
+    def tokens_of(split: Split) -> Iterator[tuple[Example, Tokenised]]:
+        return zip(prepared.of_split(split), prepared.tokenised(split), strict=True)
+
+    end = prepared.tokenizer.eos_token_id
+    return SiteContexts(
+        prepared,
+        model,
+        folder,
+        {e.id: training_sequence(e, tokens, end) for e, tokens in tokens_of("train")},
+        {e.id: (tokens, e.gold) for e, tokens in tokens_of("validation")},
+    )
 
 
 def holdings(prepared: Prepared) -> list[dict[str, Any]]:
     """Size and topics of every site, as a record keeps them."""
     partition = prepared.partition
     topic = {example.id: example.topic for example in prepared.examples}
+    trained = frozenset(partition.trained)
     rows = []
     for site, held in partition.sites.items():
         mine = [topic[i] for i in held["train"]]
         sizes = {f"n_{split}": len(ids) for split, ids in held.items()}
         topics = {name: mine.count(name) for name in sorted(set(mine))}
-        rows.append({"site": site, **sizes, "topics": topics, "trained": site in partition.trained})
+        rows.append({"site": site, **sizes, "topics": topics, "trained": site in trained})
     return rows
 
 

@@ -54,10 +54,14 @@ def scores(answers: Answers) -> dict[str, Reply]:
 
 
 def contributions(replies: Mapping[str, Reply]) -> Iterator[Contribution]:
-    """Contributions in the order of ``replies``, one in memory at a time."""
+    """Contributions in the order of ``replies``, one in memory at a time.
+
+    What was read is removed from the disk, where replies of all sites ever heard would pile up.
+    """
     for reply in replies.values():
         assert reply.path is not None
         header, tensors = decode(reply.path.read_bytes())
+        reply.path.unlink()
         yield Contribution(tensors, header["weight"])
 
 

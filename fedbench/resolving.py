@@ -61,7 +61,8 @@ def resolve(config: RunConfig) -> RunConfig:
     """Fill in what was left open, and give equivalent configurations the same form.
 
     The base and centralized settings have one site, so they do not depend on a partition; in a
-    federation of one site there is no share of sites to draw.
+    federation of one site there is no share of sites to draw. Where every cohort has all sites,
+    they validate either way.
 
     Raises:
         FedbenchError: all names that are not registered and all combinations without a meaning,
@@ -138,6 +139,8 @@ def _canonical(config: RunConfig) -> RunConfig:
         filled["partition"] = PartitionConfig(kind="iid", sites=1)
     if config.setting != "federated":
         filled["participation"] = 1.0
+    if filled.get("participation", config.participation) == 1:
+        filled["validated_by"] = "all"
     return config.model_copy(update=filled)
 
 

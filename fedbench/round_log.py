@@ -8,9 +8,7 @@ from typing import Any
 from fedbench.replies import Reply
 
 
-def training_record(
-    round_: int, messages: Mapping[str, bytes], replies: Mapping[str, Reply]
-) -> dict[str, Any]:
+def training_record(round_: int, bytes_down: int, replies: Mapping[str, Reply]) -> dict[str, Any]:
     """Cohort, work done, mean loss over steps, and bytes in both directions."""
     headers = [reply.header for reply in replies.values()]
     steps = sum(header["steps"] for header in headers)
@@ -22,13 +20,13 @@ def training_record(
         "tokens": sum(header["tokens"] for header in headers),
         "flops": sum(header["flops"] for header in headers),
         "train_loss": sum(header["loss"] * header["steps"] for header in headers) / max(steps, 1),
-        "bytes_down": sum(map(len, messages.values())),
+        "bytes_down": bytes_down,
         "bytes_up": sum(reply.n_bytes for reply in replies.values()),
     }
 
 
-def validation_record(asked: Mapping[str, bytes], replies: Mapping[str, Reply]) -> dict[str, Any]:
-    """Accuracy and loss over all sites' own validation items, weighted by their number.
+def validation_record(bytes_down: int, replies: Mapping[str, Reply]) -> dict[str, Any]:
+    """Accuracy and loss over the asked sites' own validation items, weighted by their number.
 
     ``replies`` are in the order of sites, because sums of floats depend on it.
     """
@@ -38,6 +36,5 @@ def validation_record(asked: Mapping[str, bytes], replies: Mapping[str, Reply]) 
         "n_validation": n,
         "validation_accuracy": sum(h["correct"] for h in headers) / n if n else None,
         "validation_loss": sum(h["loss"] for h in headers) / n if n else None,
-        "bytes_validation": sum(map(len, asked.values()))
-        + sum(reply.n_bytes for reply in replies.values()),
+        "bytes_validation": bytes_down + sum(reply.n_bytes for reply in replies.values()),
     }

@@ -130,9 +130,13 @@ _TASKS: dict[str, tuple[Task, frozenset[str]]] = {
 
 def message_payload(header: Header, message: Message, codec: str) -> bytes:
     """Serialise a rule's message; the inverse is done by :func:`handle`."""
+    return encode(header, message_tensors(message), codec)
+
+
+def message_tensors(message: Message) -> Tensors:
+    """The tensors of a rule's message under the names that they travel with."""
     tensors = {f"adapter/{name}": tensor for name, tensor in message.adapter.items()}
-    tensors |= {f"extra/{name}": tensor for name, tensor in message.extra.items()}
-    return encode(header, tensors, codec)
+    return tensors | {f"extra/{name}": tensor for name, tensor in message.extra.items()}
 
 
 def _message(tensors: Tensors) -> Message:

@@ -31,16 +31,28 @@ class BadPayload(FedbenchError):
 
 def encode(header: Mapping[str, Any], tensors: Mapping[str, Tensor], codec: str = "fp32") -> bytes:
     """Serialise a header of JSON values and tensors, compressed by ``codec``."""
+    return framed(header, packed(tensors, codec), codec)
+
+
+def packed(tensors: Mapping[str, Tensor], codec: str) -> bytes:
+    """The part of a payload that holds its tensors, the same under any header."""
     # Imported here because the registry of codecs, below this module, is read without torch.
     from safetensors.torch import save as save_safetensors
 
-    head = json.dumps({**header, "codec": codec}, sort_keys=True).encode()
     with phase("wire"):
         compressed = CODECS[codec].encode(tensors)
         # safetensors refuses tensors that share memory, as a rule's state and its adapter may.
-        packed = save_safetensors({name: t.contiguous().clone() for name, t in compressed.items()})
-        body = len(head).to_bytes(4, "big") + head + packed
-        return _MAGIC + hashlib.sha256(body).digest() + body
+        return save_safetensors({name: t.contiguous().clone() for name, t in compressed.items()})
+
+
+def framed(header: Mapping[str, Any], tensors: bytes, codec: str) -> bytes:
+    """The payload of a header and of tensors that :func:`packed` has written with ``codec``."""
+    head = json.dumps({**header, "codec": codec}, sort_keys=True).encode()
+    with phase("wire"):
+        lead = len(head).to_bytes(4, "big") + head
+        checksum = hashlib.sha256(lead)
+        checksum.update(tensors)
+        return b"".join((_MAGIC, checksum.digest(), lead, tensors))
 
 
 def decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:

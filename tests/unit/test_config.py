@@ -8,9 +8,11 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from fedbench.config import PartitionConfig, RunConfig, parse_config
+from fedbench.config import LATER, PartitionConfig, RunConfig, parse_config
 from fedbench.errors import FedbenchError
+from fedbench.paths import CHECKOUT
 
+RECORDED = sorted((CHECKOUT / "data" / "recorded").glob("*/runs.jsonl"))
 BASE = {"task": "fpb", "compute": "plain"}
 
 #: Another value for every field.
@@ -25,6 +27,7 @@ OTHER = {
     "codec": "fp16",
     "rounds": 6,
     "participation": 0.5,
+    "validated_by": "cohort",
     "passes": 4,
     "batch_size": 8,
     "learning_rate": 1e-3,
@@ -93,9 +96,26 @@ def test_a_configuration_cannot_be_changed():
 
 
 def test_the_id_is_the_hash_of_all_fields_in_canonical_form():
-    config = parse_config(BASE)
+    config = parse_config({**BASE, **{name: OTHER[name] for name in LATER}})
     text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
     assert config.id == hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def test_a_field_that_came_later_counts_only_where_it_says_something_new():
+    config = parse_config(BASE)
+    told = {n: v for n, v in config.model_dump(mode="json").items() if n not in LATER}
+    text = json.dumps(told, sort_keys=True)
+    assert config.id == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert {name: getattr(config, name) for name in LATER} == LATER
+
+
+@pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.parent.name)
+def test_recorded_runs_keep_the_ids_under_which_their_items_are_kept(path):
+    import pandas as pd
+
+    configs = [json.loads(line)["config"] for line in path.read_text().splitlines()]
+    items = pd.read_parquet(path.with_name("items.parquet"), columns=["run"])
+    assert {parse_config(config).id for config in configs} == set(items["run"])
 
 
 def test_the_id_does_not_depend_on_how_values_are_written():

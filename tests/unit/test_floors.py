@@ -17,6 +17,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     for floor in """
     __main__ pretraining
     cli
+    bench
     report
     tuning energy
     grid
@@ -26,7 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     summary card
     freshness prepare resolving
     federation
-    round_log
+    messages round_log
     replies
     engines
     site
