@@ -15,8 +15,8 @@ from fedbench.bench.processes import measured
 from fedbench.bench.rounds import federation, peer_round
 from fedbench.bench.shapes import (
     SHAPES,
+    Alone,
     Shape,
-    Size,
     Work,
     attach,
     batches_of,
@@ -33,8 +33,8 @@ FLOWER = "Flower"
 Entrant = Callable[[RunConfig, Shape, Work], None]
 
 
-def measure_alone(who: str, size: Size, shape: Shape, work: Work, rounds: int) -> dict[str, Any]:
-    """Seconds and peak memory of a whole process that does ``rounds`` rounds, start-up included.
+def measure_alone(alone: Alone) -> dict[str, Any]:
+    """Seconds and peak memory of a whole process that does all rounds, start-up included.
 
     Returns:
         The measurement; of Flower, where it is not installed, that it is ``missing``.
@@ -42,11 +42,12 @@ def measure_alone(who: str, size: Size, shape: Shape, work: Work, rounds: int) -
     Raises:
         FedbenchError: the process failed.
     """
-    known = {"who": who, "size": size.name, "shape": shape.name, "rounds": rounds}
+    who, shape, work, rounds = alone.who, alone.shape, alone.work, alone.rounds
+    known = {"who": who, "size": alone.size.name, "shape": shape.name, "rounds": rounds}
     if who == FLOWER and not flower_is_there():
         return known | {"missing": "not installed"}
     with tempfile.TemporaryDirectory(prefix="fedbench-") as folder:
-        make_backbone(size).save_pretrained(folder)
+        make_backbone(alone.size).save_pretrained(folder)
         parts = [folder, who, shape.name, rounds, work.sites, work.cohort, work.steps]
         command = [sys.executable, "-m", "fedbench.bench", "alone", *map(str, parts)]
         done = measured(command, Path(folder) / "output")
@@ -81,9 +82,7 @@ def _ours(config: RunConfig, shape: Shape, work: Work) -> None:
         federation(model, trained_tensors(model), config, holdings(shape, work))
 
 
-def _peer(
-    train: Callable[..., object], config: RunConfig, shape: Shape, work: Work
-) -> None:
+def _peer(train: Callable[..., object], config: RunConfig, shape: Shape, work: Work) -> None:
     import torch
     from transformers import AutoModelForCausalLM
 

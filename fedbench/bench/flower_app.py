@@ -28,7 +28,7 @@ def simulate(config: RunConfig, shape: Shape, work: Work) -> None:
 
     server, client = ServerApp(), ClientApp()
 
-    @server.main()
+    @server.main()  # type: ignore[untyped-decorator]
     def serve(grid: Grid, context: Context) -> None:
         strategy = FedAvg(
             fraction_train=work.cohort / work.sites,
@@ -38,14 +38,12 @@ def simulate(config: RunConfig, shape: Shape, work: Work) -> None:
         adapter = ArrayRecord(plain_loop.adapter(_model(config)))
         strategy.start(grid=grid, initial_arrays=adapter, num_rounds=config.rounds)
 
-    @client.train()
+    @client.train()  # type: ignore[untyped-decorator]
     def fit(message: Message, context: Context) -> Message:
         model, held = _model(config), _held(shape, work)
         site = site_names(work)[int(context.node_config["partition-id"])]
         plain_loop.load(model, message.content["arrays"].to_torch_state_dict())
-        losses = plain_loop.train(
-            model, batches_of(held[site], config, site), config.learning_rate
-        )
+        losses = plain_loop.train(model, batches_of(held[site], config, site), config.learning_rate)
         metrics = MetricRecord({"loss": sum(losses) / len(losses), "num-examples": len(held[site])})
         arrays = ArrayRecord(plain_loop.adapter(model))
         return Message(RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
@@ -60,11 +58,10 @@ def simulate(config: RunConfig, shape: Shape, work: Work) -> None:
 @lru_cache
 def _model(config: RunConfig) -> Any:
     """Loaded once per process, which is kinder than what most examples do."""
+    import torch
     from transformers import AutoModelForCausalLM
 
     from fedbench.bench.shapes import attach
-
-    import torch
 
     torch.set_num_threads(1)
     backbone = AutoModelForCausalLM.from_pretrained(config.backbone, dtype=torch.float32)

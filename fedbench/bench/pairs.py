@@ -1,4 +1,4 @@
-"""Interleaved repeats, so that a machine that slows down slows everybody; ratios within a repeat."""
+"""Interleaved repeats and ratios within a repeat: a machine that slows down slows everybody."""
 
 from __future__ import annotations
 
@@ -42,20 +42,17 @@ def interleaved(
     tick: Callable[[], None] = lambda: None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, list[float]]:
-    """Seconds of every contender in every repeat: each in turn, once unmeasured, then ``repeats``.
+    """Seconds of every contender in every repeat, each in turn.
 
     Whoever began one repeat comes last in the next, so that no place in the order is anybody's.
 
     Args:
-        contenders: what to call, by name.
-        repeats: measured calls of each.
-        tick: called after every call, measured or not.
+        contenders: what to call, by name; warm already, because every call counts.
+        repeats: calls of each.
+        tick: called after every call.
         clock: seconds that only grow.
     """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
-    for call in contenders.values():
-        call()
-        tick()
     names = list(contenders)
     for repeat in range(repeats):
         start = repeat % len(names)

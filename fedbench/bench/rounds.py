@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from fedbench.bench import plain_loop
-from fedbench.bench.seconds import observed_seconds
 from fedbench.bench.pairs import interleaved
+from fedbench.bench.seconds import observed_seconds
 from fedbench.bench.shapes import (
     Batches,
-    Shape,
-    Size,
-    Work,
+    Timed,
     batches_of,
     config_of,
     holdings,
@@ -31,14 +29,12 @@ from fedbench.tokens import Answered
 
 Held = Mapping[str, Sequence[Answered]]
 
-#: as users set it
-CONTENDERS = (OURS, PLAIN, TRAINER)
+ROUNDERS = 3  #: how many take part
 
 
-def measure_rounds(
-    size: Size, shape: Shape, work: Work, repeats: int, tick: Callable[[], None]
-) -> dict[str, Any]:
+def measure_rounds(timed: Timed, repeats: int, tick: Callable[[], None]) -> dict[str, Any]:
     """Seconds of one round of every contender, and what of ours was local training."""
+    size, shape, work = timed.size, timed.shape, timed.work
     config, wet = config_of(work), config_of(work, dropout=DROPOUT)
     held = holdings(shape, work)
     sides = {OURS: ours(size, config), PLAIN: plain(size, wet), TRAINER: trainer(size, wet)}
@@ -75,9 +71,7 @@ def measure_rounds(
     }
 
 
-def federation(
-    model: Any, initial: State, config: RunConfig, held: Held
-) -> list[dict[str, Any]]:
+def federation(model: Any, initial: State, config: RunConfig, held: Held) -> list[dict[str, Any]]:
     """All rounds of ours, with real payloads, checkpoints on disk, and nothing to validate."""
     with tempfile.TemporaryDirectory(prefix="fedbench-") as folder:
         contexts = {

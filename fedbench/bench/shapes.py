@@ -1,8 +1,7 @@
 """The work that is timed: backbones of three sizes, and token sequences of three shapes.
 
-Lengths are those of public data under the tokenizer of the built-in backbones, measured on the
-first 1,500 training examples of each; the tokens themselves are drawn, because no arithmetic depends
-on which they are.
+Lengths are those of public data under the tokenizer of the built-in backbones, measured on at
+least 500 examples of each; the tokens themselves are drawn, because no arithmetic depends on them.
 """
 
 from __future__ import annotations
@@ -59,6 +58,26 @@ class Work:
     batch_size: int = 8
 
 
+@dataclass(frozen=True)
+class Timed:
+    """One measurement of steps or of rounds."""
+
+    size: Size
+    shape: Shape
+    work: Work
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One process: who, on what, for how many rounds."""
+
+    who: str
+    size: Size
+    shape: Shape
+    work: Work
+    rounds: int
+
+
 SIZES: Mapping[str, Size] = {
     size.name: size
     for size in (
@@ -70,9 +89,9 @@ SIZES: Mapping[str, Size] = {
 SHAPES: Mapping[str, Shape] = {
     shape.name: shape
     for shape in (
-        # The prompt of FlowerTune's finance challenge around sentences of FPB; a label is one token.
+        # The prompt of FlowerTune's finance challenge, sentences of FPB; a label is one token.
         Shape("one-word answers", 63, (7, 19, 30, 41, 57, 88), 6, (1, 1, 1, 1, 1, 1)),
-        # The same template around Medical Meadow's one instruction, its questions and its answers.
+        # The same template with Medical Meadow's one instruction, its questions and answers.
         Shape("long answers", 48, (8, 14, 19, 24, 28, 34), 6, (10, 23, 53, 110, 218, 512)),
         # This project's own prompt of MedMCQA: "Question:", no instruction, the choice in words.
         Shape("multiple choice", 2, (9, 14, 19, 24, 34, 74), 2, (1, 3, 5, 7, 11, 18)),
@@ -80,7 +99,9 @@ SHAPES: Mapping[str, Shape] = {
 }
 
 
-def config_of(work: Work, *, rounds: int = 1, backbone: str = "", dropout: float = 0.0) -> RunConfig:
+def config_of(
+    work: Work, *, rounds: int = 1, backbone: str = "", dropout: float = 0.0
+) -> RunConfig:
     """The run that the work stands for: LoRA of rank 8 beside every projection, a constant rate.
 
     Every site is trained on once per participation, so ``passes`` follows from the rounds.
@@ -130,6 +151,12 @@ def batches_of(held: Sequence[Answered], config: RunConfig, site: str, turn: int
     return [[held[i] for i in batch] for batch in cut]
 
 
+def parameters(size: Size) -> int:
+    """How many parameters a backbone of this size has, within a percent."""
+    block = 4 * size.hidden**2 + 3 * size.hidden * size.feedforward
+    return VOCABULARY * size.hidden + size.layers * block
+
+
 def make_backbone(size: Size) -> Any:
     """A frozen Llama of this size with drawn weights, in fp32."""
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -168,9 +195,7 @@ def _ids(rng: np.random.Generator, count: int) -> Ids:
     return tuple(rng.integers(2, VOCABULARY, count).tolist())
 
 
-def _sequence(
-    shape: Shape, rng: np.random.Generator, instruction: Ids, ending: Ids
-) -> Answered:
+def _sequence(shape: Shape, rng: np.random.Generator, instruction: Ids, ending: Ids) -> Answered:
     asked, answered = (_length(rng, lengths) for lengths in (shape.question, shape.answer))
     room = shape.longest - 2 - len(instruction) - len(ending)
     prompt = (*instruction, *_ids(rng, min(asked, room)), *ending)

@@ -34,7 +34,7 @@ def train(model: Any, batches: Sequence[Sequence[Answered]], learning_rate: floa
         trainer = Trainer(
             model=model,
             args=arguments,
-            train_dataset=[example for batch in batches for example in batch],  # type: ignore[arg-type]
-            data_collator=pad,  # type: ignore[arg-type]
+            train_dataset=[example for batch in batches for example in batch],
+            data_collator=pad,
         )
         return [float(trainer.train().training_loss)]
