@@ -35,6 +35,9 @@ def measure(plan: Plan, progress: bool = True) -> dict[str, Any]:
     Raises:
         FedbenchError: the two sides of a comparison do not do the same, or a process failed.
     """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # it would draw over ours
     began = time.time()
     with single_thread(), _bar(_cost(plan), progress) as start:
         peaks = [peak_flops()]

@@ -12,7 +12,7 @@ from fedbench.tokens import Answered
 
 def train(model: Any, batches: Sequence[Sequence[Answered]], learning_rate: float) -> list[float]:
     """One step per batch, in place, in the order given; their mean loss, as the only one."""
-    from transformers import Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     with tempfile.TemporaryDirectory(prefix="fedbench-") as folder:
         arguments = TrainingArguments(
@@ -37,4 +37,5 @@ def train(model: Any, batches: Sequence[Sequence[Answered]], learning_rate: floa
             train_dataset=[example for batch in batches for example in batch],
             data_collator=pad,
         )
+        trainer.remove_callback(PrinterCallback)
         return [float(trainer.train().training_loss)]
