@@ -1,0 +1,69 @@
+"""How fast fedbench is: ``python -m fedbench.bench``; ``profile`` shows where its time goes.
+
+Without ``--record`` the result goes to build/bench/; with it, it is kept in data/bench/ as a row
+that later versions are drawn beside, in figures/bench/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from fedbench.errors import FedbenchError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and turn an expected error into one line."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except FedbenchError as error:
+        print(f"fedbench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nfedbench: stopped; nothing was recorded.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from fedbench.bench.measuring import measure
+    from fedbench.bench.plan import STANDARD
+    from fedbench.bench.showing import finish
+    from fedbench.files import machine_alone
+
+    with machine_alone():
+        record = measure(STANDARD)
+    print(finish(record, keep=options.record))
+
+
+def _profile(options: argparse.Namespace) -> None:
+    from fedbench.bench.showing import profiled
+
+    print(profiled())
+
+
+def _alone(options: argparse.Namespace) -> None:
+    from fedbench.bench.alone import run_alone
+
+    run_alone(options.folder, options.who, options.shape, *options.numbers)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fedbench.bench", description=__doc__)
+    parser.add_argument("--record", action="store_true", help="keep the result in data/bench/")
+    parser.set_defaults(run=_bench)
+    commands = parser.add_subparsers(metavar="profile")
+    commands.add_parser("profile", help="show where the time of a run and of a step goes")
+    commands.choices["profile"].set_defaults(run=_profile)
+    alone = commands.add_parser("alone")  # what the benchmark starts as a process of its own
+    alone.set_defaults(run=_alone)
+    for name in ("folder", "who", "shape"):
+        alone.add_argument(name)
+    alone.add_argument("numbers", nargs=4, type=int, metavar="NUMBER")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What one benchmark measures, and about how long each part takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedbench.bench.alone import FLOWER
+from fedbench.bench.machine import KERNEL, PROGRAMS
+from fedbench.bench.shapes import SHAPES, SIZES, Alone, Timed, Work
+from fedbench.bench.sides import OURS, PLAIN, TRAINER
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that is measured, each in turn."""
+
+    repeats: int
+    steps: tuple[Timed, ...]
+    rounds: tuple[Timed, ...]
+    alone: tuple[Alone, ...]
+    start_up: tuple[str, ...]
+
+
+_ONE_WORD = SHAPES["one-word answers"]
+#: Of a site, in one call: fewer where a step takes longer.
+_STEPS = {"2M": 4, "7M": 2, "30M": 1}
+#: Half of the sites, ten steps each; twice as many sites would double both sides of every ratio.
+_ROUND = Work(sites=4, cohort=2, steps=10)
+_FEDERATION = Work(sites=8, cohort=4, steps=10)
+
+#: Rounds at 7M have one shape, and what stands beside Flower is 2M, to end within 20 minutes.
+STANDARD = Plan(
+    repeats=5,
+    steps=tuple(
+        Timed(size, shape, Work(steps=_STEPS[name]))
+        for name, size in SIZES.items()
+        for shape in SHAPES.values()
+    ),
+    rounds=(
+        *(Timed(SIZES["2M"], shape, _ROUND) for shape in SHAPES.values()),
+        Timed(SIZES["7M"], _ONE_WORD, _ROUND),
+    ),
+    alone=(
+        *(Alone(who, SIZES["2M"], _ONE_WORD, _FEDERATION, 10) for who in (OURS, FLOWER)),
+        *(Alone(who, SIZES["2M"], _ONE_WORD, _FEDERATION, 1) for who in (PLAIN, TRAINER)),
+    ),
+    start_up=(*PROGRAMS, KERNEL),
+)
