@@ -28,7 +28,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures report verify compare status plan test test-slow test-real test-all lint format energy controls tune backbones notebooks env lock wheel clean FORCE
+.PHONY: help figures report verify compare status plan test test-slow test-real test-all lint format bench profile energy controls tune backbones notebooks env lock wheel clean FORCE
 
 help: ## Show this list
 	@echo "make TARGET [PROFILE=tiny|smoke|cpu|cpu-hub|pretraining|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
@@ -75,6 +75,12 @@ lint: $(STAMP) ## Check style, format and types
 format: $(STAMP) ## Format the code and the notebooks, mend what can be mended
 	@$(RUN) -m ruff check --fix .
 	@$(RUN) -m ruff format .
+
+bench: $(STAMP) ## Time steps, rounds and whole processes beside others (at most 20 minutes)
+	@$(RUN) -m fedbench.bench
+
+profile: $(STAMP) ## Show where the time of a run and of a training step goes
+	@$(RUN) -m fedbench.bench profile
 
 energy: $(STAMP) ## Measure PROFILE's energy suite, with the machine to itself
 	@$(RUN) -m fedbench energy --profile $(PROFILE)

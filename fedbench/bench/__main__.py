@@ -44,6 +44,12 @@ def _profile(options: argparse.Namespace) -> None:
     print(profiled())
 
 
+def _draw(options: argparse.Namespace) -> None:
+    from fedbench.bench.showing import drawn
+
+    print(drawn())
+
+
 def _alone(options: argparse.Namespace) -> None:
     from fedbench.bench.alone import run_alone
 
@@ -54,9 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedbench.bench", description=__doc__)
     parser.add_argument("--record", action="store_true", help="keep the result in data/bench/")
     parser.set_defaults(run=_bench)
-    commands = parser.add_subparsers(metavar="profile")
-    commands.add_parser("profile", help="show where the time of a run and of a step goes")
-    commands.choices["profile"].set_defaults(run=_profile)
+    commands = parser.add_subparsers(metavar="{profile,draw}")
+    profile = commands.add_parser("profile", help="show where the time of a run and a step goes")
+    profile.set_defaults(run=_profile)
+    draw = commands.add_parser("draw", help="draw the recorded versions again; measures nothing")
+    draw.set_defaults(run=_draw)
     alone = commands.add_parser("alone")  # what the benchmark starts as a process of its own
     alone.set_defaults(run=_alone)
     for name in ("folder", "who", "shape"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINE, _PANEL, _FRAME = 0.2, 0.42, 0.5  #: inches: a version, what a panel adds, legend and remarks
+_TITLE = 38  #: characters above a panel
 _SHOWN = 6  #: versions: what a page has room for; the CSV has all
 _NAMES = ("2M", "7M", "30M", "")
 _MARKERS = dict(zip(_NAMES, "os^D", strict=True))
@@ -80,10 +82,10 @@ def _panel(ax: Axes, rows: pd.DataFrame, target: Target, versions: Sequence[str]
             ax.text(0.01, place, said, color="0.35", style="italic", va="center")
     ax.axvline(target.most, color="0.35", linestyle="--", linewidth=0.8)
     shape = f", {target.shape}" if target.shape else ""
-    ax.set_title(f"{target.quantity}{shape}", loc="left")
-    ax.set_yticks(range(len(versions)), versions)
+    ax.set_title(textwrap.fill(f"{target.quantity}{shape}", _TITLE), loc="left")
+    ax.set_yticks(range(len(versions)), [name.removeprefix("20") for name in versions])
     ax.set_ylim(len(versions) - 0.5, -0.5)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, 1.1 * max([target.most, *of_target["highest"].dropna()]))
     ax.tick_params(axis="y", length=0)
     ax.grid(axis="x")
 
@@ -91,7 +93,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, target: Target, versions: Sequence[str]
 def _point(ax: Axes, row: dict[Any, Any], place: int) -> None:
     size = str(row["size"])
     color = style.TONES[_NAMES.index(size)] if size in SIZES else "0.2"
-    around = [[row["median"] - row["least"]], [row["greatest"] - row["median"]]]
+    around = [[row["median"] - row["lowest"]], [row["highest"] - row["median"]]]
     ax.errorbar(
         row["median"],
         place,
@@ -125,7 +127,7 @@ def save(records: Sequence[Record], folder: Path) -> Path:
 
 def shown(rows: pd.DataFrame) -> pd.DataFrame:
     """The columns that a page shows."""
-    columns = ["quantity", "size", "shape", "unit", "median", "least", "greatest", "n"]
+    columns = ["quantity", "size", "shape", "unit", "median", "lowest", "highest", "n"]
     return rows[[*columns, "target", "verdict"]]
 
 

@@ -55,6 +55,6 @@ def _run(arguments: tuple[str, ...]) -> None:
 def _kernel() -> None:
     from jupyter_client.manager import start_new_kernel
 
-    manager, client = start_new_kernel(kernel_name="python3")
+    manager, client = start_new_kernel(kernel_name="python3", stderr=subprocess.DEVNULL)
     client.stop_channels()
     manager.shutdown_kernel(now=True)

@@ -39,6 +39,8 @@ def measure(plan: Plan, progress: bool = True) -> dict[str, Any]:
 
     logging.disable_progress_bar()  # it would draw over ours
     began = time.time()
+    # Before anything is timed: files may change meanwhile, and were not what was measured.
+    origin = provenance(_ROOT) | {"command": "python -m fedbench.bench"}
     with single_thread(), _bar(_cost(plan), progress) as start:
         peaks = [peak_flops()]
         started = start_up(plan.start_up, plan.repeats, start("start-up", _PROGRAM))
@@ -55,7 +57,7 @@ def measure(plan: Plan, progress: bool = True) -> dict[str, Any]:
         alone = [_alone(each, start) for each in plan.alone]
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
-        "provenance": provenance(_ROOT) | {"command": "python -m fedbench.bench"},
+        "provenance": origin,
         "threads": 1,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "repeats": plan.repeats,

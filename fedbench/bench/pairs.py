@@ -16,14 +16,14 @@ class Spread:
     """A median with the least and the greatest value, over ``n`` repeats."""
 
     median: float
-    least: float
-    greatest: float
+    lowest: float
+    highest: float
     n: int
 
     @property
     def numbers(self) -> dict[str, float]:
         """As a record and a table have them."""
-        return {"median": self.median, "least": self.least, "greatest": self.greatest, "n": self.n}
+        return {"median": self.median, "lowest": self.lowest, "highest": self.highest, "n": self.n}
 
 
 def spread(values: Sequence[float]) -> Spread:

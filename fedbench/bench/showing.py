@@ -9,6 +9,7 @@ from typing import Any
 from fedbench.bench import figure, records
 from fedbench.bench.profiling import SHORT_RUN, lines, operators, phases_of
 from fedbench.bench.shapes import SHAPES, SIZES, Work
+from fedbench.errors import FedbenchError
 from fedbench.paths import home
 from fedbench.report.writing import markdown
 
@@ -32,6 +33,21 @@ def finish(record: Mapping[str, Any], *, keep: bool) -> str:
     drawn = figure.save([*earlier, record], FIGURES if keep else home() / "bench")
     table = markdown(figure.shown(figure.over_versions([record])))
     return f"{table}\nRecord: {path}\nFigure and table: {drawn}"
+
+
+def drawn() -> str:
+    """Draw the recorded versions again; return what to print.
+
+    Raises:
+        FedbenchError: there is none, or one cannot be read.
+    """
+    found = records.recorded()
+    if not found:
+        raise FedbenchError(
+            f"No version is recorded in {records.RECORDED}: "
+            "measure one with python -m fedbench.bench --record."
+        )
+    return f"Figure and table: {figure.save(found, FIGURES)}"
 
 
 def profiled() -> str:

@@ -36,8 +36,8 @@ class Row:
     shape: str
     unit: str
     median: float
-    least: float
-    greatest: float
+    lowest: float
+    highest: float
     n: int
     target: float | None
     verdict: str
@@ -124,7 +124,7 @@ def _row(quantity: str, where: tuple[str, str], unit: str, value: Spread) -> Row
     most = target_of(quantity, shape)
     said = verdict(value.median, most)
     return Row(
-        quantity, size, shape, unit, value.median, value.least, value.greatest, value.n, most, said
+        quantity, size, shape, unit, value.median, value.lowest, value.highest, value.n, most, said
     )
 
 

@@ -15,9 +15,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "fedbench"
 FLOORS: tuple[frozenset[str], ...] = tuple(
     frozenset(floor.split())
     for floor in """
-    __main__ pretraining
+    __main__ pretraining bench
     cli
-    bench
     report
     tuning energy
     grid
