@@ -85,10 +85,12 @@ class RunConfig(Frozen):
 
     passes: float = Field(default=5, gt=0)  #: how often every example is processed, expected
     batch_size: int = Field(default=16, ge=1)  #: examples per step
-    learning_rate: float = Field(default=2e-3, gt=0)  #: of AdamW, at its highest
+    learning_rate: float = Field(default=2e-3, gt=0)  #: at its highest
     schedule: Literal["cosine", "constant"] = "cosine"  #: of the learning rate after the warm-up
     warmup: float = Field(default=0.05, ge=0, lt=1)  #: share of all progress
-    weight_decay: float = Field(default=0.0, ge=0)  #: of AdamW
+    #: adamw, sgd, or with moments in 8 bits: adamw-8bit, adamw-8bit-paged
+    optimizer: str = "adamw"
+    weight_decay: float = Field(default=0.0, ge=0)  #: of the optimizer
     gradient_clip: float = Field(default=1.0, gt=0)  #: greatest norm of a step's gradient
 
     rank: int = Field(default=16, ge=1)  #: LoRA rank r
@@ -104,6 +106,8 @@ class RunConfig(Frozen):
 
     device: Literal["cpu", "cuda"] = "cpu"  #: where the model is
     dtype: Literal["float32", "bfloat16"] = "float32"  #: of everything that is not quantised
+    #: whether blocks are computed again for the gradient, in place of keeping what they computed
+    checkpointing: bool = False
     #: how the backbone multiplies: ``plain``; ``nf4`` packed; or quantised to NF4 and dequantised
     #: once at loading. Left open, it is resolved to the method's first choice.
     compute: Compute | None = None
@@ -143,7 +147,11 @@ class RunConfig(Frozen):
 
 #: Fields that came after runs had been recorded, with the value that those runs had without saying
 #: so. It is the field's default, too, and is left out of a run's id: ids of earlier runs stay.
-LATER: Mapping[str, Any] = {"validated_by": "all"}
+LATER: Mapping[str, Any] = {
+    "validated_by": "all",
+    "optimizer": "adamw",
+    "checkpointing": False,
+}
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:

@@ -13,6 +13,7 @@ from torch import nn
 from fedbench.config import TRAINED, RunConfig, Setting
 from fedbench.errors import FedbenchError
 from fedbench.models.attached import tokenizer_of
+from fedbench.optimizers import Start, reusing
 from fedbench.partition import Partition, make_partition
 from fedbench.site import SiteContext
 from fedbench.streams import generator
@@ -101,6 +102,7 @@ class SiteContexts(Mapping[str, SiteContext]):
     folder: Path
     training: Mapping[str, Answered]  #: by example
     validation: Mapping[str, tuple[Tokenised, int]]  #: by example: token ids, right choice
+    start: Start  #: sites take turns with one optimizer, emptied at each
 
     def __getitem__(self, site: str) -> SiteContext:
         held = self.prepared.partition.sites[site]
@@ -114,6 +116,7 @@ class SiteContexts(Mapping[str, SiteContext]):
             validation_gold=[gold for _, gold in judged],
             length_normalised=self.prepared.task.length_normalised,
             folder=self.folder,
+            start=self.start,
         )
 
     def __iter__(self) -> Iterator[str]:
@@ -136,6 +139,7 @@ def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> SiteCon
         folder,
         {e.id: training_sequence(e, tokens, end) for e, tokens in tokens_of("train")},
         {e.id: (tokens, e.gold) for e, tokens in tokens_of("validation")},
+        reusing(prepared.config),
     )
 
 

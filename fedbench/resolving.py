@@ -13,6 +13,7 @@ from fedbench.errors import FedbenchError
 from fedbench.models.backbones import check_device, model_type
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
+from fedbench.optimizers import OPTIMIZERS
 from fedbench.rules import canonical, rule_of, wrong_with
 from fedbench.tasks import load_task, located
 from fedbench.tasks.examples import OPTIONS
@@ -148,6 +149,7 @@ def _unknown(config: RunConfig) -> Iterable[str]:
     registries: dict[str, Mapping[str, object]] = {
         "method": METHODS,
         "codec": CODECS,
+        "optimizer": OPTIMIZERS,
     }
     for field, registry in registries.items():
         given = getattr(config, field)
@@ -166,6 +168,11 @@ def _impossible(config: RunConfig) -> list[str]:
         problems.append(
             f"compute = {config.compute!r} has no meaning for method {config.method} "
             f"(allowed: {', '.join(allowed)})"
+        )
+    if config.optimizer.endswith("paged") and config.device == "cpu":
+        problems.append(
+            f"optimizer = {config.optimizer!r} has no meaning on a CPU, whose memory has no other "
+            "to page to: take adamw-8bit"
         )
     if not wrong_with(config.rule) and (reason := rule_of(config.rule).refuses(config)):
         problems.append(f"rule = {config.rule!r} has no meaning here: {reason}")

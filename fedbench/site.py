@@ -17,6 +17,7 @@ from fedbench.config import RunConfig
 from fedbench.evaluate import gold_loss, predict, score
 from fedbench.files import write_bytes
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
+from fedbench.optimizers import Start
 from fedbench.phases import phase
 from fedbench.rules import rule_of
 from fedbench.rules.rule import Message, State
@@ -41,6 +42,7 @@ class SiteContext:
     validation_gold: Sequence[int]
     length_normalised: bool  #: whether a choice scores by the mean over its tokens, not the sum
     folder: Path  #: where versions of the site's private state are kept
+    start: Start | None = None  #: where its optimizer comes from; a new one by default
 
 
 def handle(context: SiteContext, payload: bytes) -> bytes:
@@ -79,6 +81,7 @@ def _train(context: SiteContext, header: Header, message: Message) -> bytes:
             config,
             tuple(header["progress"]),
             rule.local(message, state),
+            start=context.start,
         )
     trained = trained_tensors(context.model)
     contribution, new_state = rule.upload(message, trained, state, len(context.training))

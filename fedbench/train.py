@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from fedbench.config import RunConfig
 from fedbench.forward import Batch, collate, flop_counter, supervised_logits
+from fedbench.optimizers import Start, fresh
 from fedbench.streams import generator
 from fedbench.tokens import Answered
 
@@ -98,8 +99,9 @@ def train(
     progress: tuple[float, float],
     objective: LocalObjective,
     gradient: Gradient = plain,
+    start: Start | None = None,
 ) -> TrainReport:
-    """Train in place with AdamW, whose state starts empty at every call.
+    """Train in place with an optimizer whose state starts empty at every call.
 
     Args:
         model: with its trainable parameters set to what was received.
@@ -108,12 +110,11 @@ def train(
         progress: share of the whole run done before and after this call, for the schedule.
         objective: what the federated rule adds.
         gradient: accumulates a batch's gradient and returns its loss.
+        start: where the optimizer comes from; a new one by default.
     """
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     named = {name: p for name, p in trainable.items() if name not in objective.frozen}
-    optimizer = torch.optim.AdamW(
-        named.values(), lr=0.0, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = (start or fresh(config))([*named.values()])
     before, after = progress
     losses, flops, count_flops = [], 0, flop_counter(model)
     model.train()

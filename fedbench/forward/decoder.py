@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
+from torch.utils.checkpoint import checkpoint
 
 from fedbench.forward.batch import Batch
 from fedbench.forward.projection import project
@@ -53,9 +54,10 @@ def hidden_states(decoder: Any, batch: Batch) -> Tensor:
     rows = _rows(decoder, batch, hidden)
     *blocks, last = decoder.layers
     for block in blocks:
-        attended = _attend(block.self_attn, block.input_layernorm(hidden), rows)
-        hidden = hidden + project(block.self_attn.o_proj, attended)
-        hidden = hidden + _feed(block.mlp, block.post_attention_layernorm(hidden))
+        if block.gradient_checkpointing and block.training:
+            hidden = checkpoint(_through, block, hidden, rows, use_reentrant=False)
+        else:
+            hidden = _through(block, hidden, rows)
     attended = _attend(last.self_attn, last.input_layernorm(hidden), rows)
     sequence, column = batch.asked // width, batch.asked % width
     kept = shared + sequence * (width - shared) + column - shared
@@ -63,6 +65,13 @@ def hidden_states(decoder: Any, batch: Batch) -> Tensor:
     hidden = hidden + _feed(last.mlp, last.post_attention_layernorm(hidden))
     found: Tensor = decoder.norm(hidden)
     return found
+
+
+def _through(block: Any, hidden: Tensor, rows: _Rows) -> Tensor:
+    """What a block makes of every token."""
+    attended = _attend(block.self_attn, block.input_layernorm(hidden), rows)
+    hidden = hidden + project(block.self_attn.o_proj, attended)
+    return hidden + _feed(block.mlp, block.post_attention_layernorm(hidden))
 
 
 def _flat(table: Tensor, shared: int) -> Tensor:

@@ -35,10 +35,14 @@ def attached(config: RunConfig) -> Iterator[nn.Module]:
     with seeded(seed_of("init", config.seed)):
         model = method.attach(backbone, family_of(model_type(config.backbone)), config)
     initial = trained_tensors(model)
+    if config.checkpointing:
+        backbone.activation_checkpointing_enable({"use_reentrant": False})
     try:
         yield model.eval()
     finally:
         load_tensors(model, initial)
+        if config.checkpointing:
+            backbone.activation_checkpointing_disable()
         method.detach(model)
 
 

@@ -53,6 +53,9 @@ class Facts:
     download: float = 0.0  #: bytes to fetch
 
 
+#: Values kept for every trained one; pages that leave the device do not count.
+MOMENTS = {"adamw": 2, "sgd": 0, "adamw-8bit": 2, "adamw-8bit-paged": 0}
+
 _OURS = "as counted by us from the release files"
 #: Tasks that are not on this machine. MedQA and MedMCQA: sizes of the official splits as their
 #: papers give them, a tenth of training for validation; lengths from the released development
@@ -143,8 +146,10 @@ def weights(config: RunConfig, shape: Shape) -> float:
 
 
 def optimizer(config: RunConfig, shape: Shape) -> float:
-    """Bytes of adapter, gradient and AdamW's moments; with full, the weights count elsewhere."""
-    each = 3 * _width(config) if config.method == "full" else 16
+    """Bytes of adapter, gradient and moments; with full, the weights count elsewhere."""
+    width, values = (_width(config), 1) if config.method == "full" else (4, 2)
+    narrow = "8bit" in config.optimizer
+    each = values * width + MOMENTS[config.optimizer] * (1 if narrow else width)
     trained = 0 if config.setting == "base" else shape.trainable(config.method, config.rank)
     return float(each * trained)
 
@@ -156,6 +161,8 @@ def activations(config: RunConfig, facts: Facts, shape: Shape) -> float:
     # peft casts the input of each of LoRA's seven projections, and what IA3 scales, to fp32.
     copies = {"full": 0, "ia3": 2 * k + b}.get(config.method, 6 * h + b)
     per_token = width * (8 * h + 2 * k + 4 * b) + (4 * copies if width < 4 else 0)
+    if config.checkpointing:  # what enters every block, and one block while it is computed again
+        return tokens * (shape.layers * width * h + per_token)
     return tokens * shape.layers * per_token
 
 

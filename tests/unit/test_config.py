@@ -28,6 +28,8 @@ OTHER = {
     "rounds": 6,
     "participation": 0.5,
     "validated_by": "cohort",
+    "optimizer": "sgd",
+    "checkpointing": True,
     "passes": 4,
     "batch_size": 8,
     "learning_rate": 1e-3,

@@ -33,6 +33,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     rules
     wire
     train evaluate
+    optimizers
     forward
     models
     partition tokens

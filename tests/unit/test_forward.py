@@ -302,3 +302,34 @@ def test_a_record_says_how_a_model_is_computed():
 
 def test_a_model_that_drops_attention_takes_the_plain_path():
     assert not follows(SimpleNamespace(model_type="llama", attention_dropout=0.1), 4)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma", "phi"])
+def test_blocks_computed_again_give_the_same_gradient(backbones, name):
+    found = []
+    for again in (False, True):
+        config = RunConfig(task="toy", backbone=str(backbones(name)), checkpointing=again)
+        with attached(resolve(config)) as model:
+            load_tensors(model, {n: t + 0.1 for n, t in trained_tensors(model).items()})
+            found.append(loss_and_gradients(model.train(), collate(*ALIKE, "cpu")))
+    (loss, gradients), (other_loss, others) = found
+    assert loss == other_loss
+    assert all(torch.allclose(gradients[n], others[n], rtol=1e-6, atol=0) for n in gradients)
+
+
+def test_blocks_that_are_computed_again_keep_less_for_the_gradient(backbones):
+    kept = []
+    for again in (False, True):
+        config = RunConfig(
+            task="toy", backbone=str(backbones("llama")), method="full", checkpointing=again
+        )
+        sizes = []
+        with (
+            attached(resolve(config)) as model,
+            torch.autograd.graph.saved_tensors_hooks(
+                lambda t, sizes=sizes: sizes.append(t.numel()) or t, lambda t: t
+            ),
+        ):
+            supervised_logits(model.train(), collate([[3] * 200] * 4, [199] * 4, "cpu"))
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 1.5

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
+from fedbench.optimizers import OPTIMIZERS
 from fedbench.report import needs
 from fedbench.report import plan as planning
 from fedbench.report.needs import NF4, Facts, disk, facts_of, memory, operations
@@ -191,3 +194,16 @@ def test_the_plan_of_a_profile_for_cores_needs_no_gpu(capsys):
 
     assert "GPU memory and GPU-hours: none" in said
     assert "the profile's file says 2 minutes" in said
+
+
+def test_every_optimizer_has_a_memory():
+    assert set(needs.MOMENTS) == set(OPTIMIZERS)
+
+
+def test_memory_falls_with_narrow_moments_and_with_blocks_computed_again():
+    trained = SHAPE.trainable("lora", 3)
+    for name, each in (("adamw", 16), ("sgd", 8), ("adamw-8bit", 10), ("adamw-8bit-paged", 8)):
+        assert needs.optimizer(asked(optimizer=name), SHAPE) == each * trained
+    deep = replace(SHAPE, layers=16)
+    kept, again = (needs.activations(asked(checkpointing=c), FACTS, deep) for c in (False, True))
+    assert again == kept / 16 + 4 * 30 * 16 * 4 * SHAPE.hidden
