@@ -7,17 +7,33 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from fedbench.config import PartitionConfig, RunConfig
-from fedbench.errors import FedbenchError
-from fedbench.store import Run, load
+import importlib
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fedbench.config import PartitionConfig, RunConfig
+    from fedbench.errors import FedbenchError
+    from fedbench.store import Run, load
+
 __version__ = "0.1.0"
 __all__ = ["FedbenchError", "PartitionConfig", "Run", "RunConfig", "load", "resolve", "run"]
+
+#: where what is offered here comes from: imported when it is asked for, as commands need little
+_HOMES = {
+    "FedbenchError": "errors",
+    "PartitionConfig": "config",
+    "RunConfig": "config",
+    "Run": "store",
+    "load": "store",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 def run(

@@ -14,6 +14,11 @@ PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = PACKAGE.parent
 
 
+def profile_names() -> list[str]:
+    """Profiles that the package ships."""
+    return sorted(path.stem for path in (PACKAGE / "profiles").glob("*.yml"))
+
+
 def home() -> Path:
     """Folder of everything that is computed: ``$FEDBENCH_HOME``, else ``build``."""
     return Path(os.environ.get("FEDBENCH_HOME", "build"))

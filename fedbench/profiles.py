@@ -23,7 +23,7 @@ from fedbench.config import (
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, read_yaml
 from fedbench.hashing import sha256_json, short
-from fedbench.paths import PACKAGE, shipped
+from fedbench.paths import PACKAGE, profile_names, shipped
 from fedbench.resolving import resolve
 from fedbench.tasks import check_name
 
@@ -117,11 +117,6 @@ def short_name(profile: str) -> str:
     return Path(profile).stem if profile.endswith(".yml") else profile
 
 
-def names() -> list[str]:
-    """All profiles."""
-    return sorted(path.stem for path in _FOLDER.glob("*.yml"))
-
-
 @lru_cache
 def read_spec(name: str) -> ProfileSpec:
     """The profile's file, validated: ``name`` is a shipped one, or the path of one's own.
@@ -131,9 +126,8 @@ def read_spec(name: str) -> ProfileSpec:
     """
     path = Path(name) if name.endswith(".yml") else _FOLDER / f"{name}.yml"
     if not path.exists():
-        raise FedbenchError(
-            f"There is no profile {name!r}: use one of {', '.join(names())}, or a .yml file."
-        )
+        known = ", ".join(profile_names())
+        raise FedbenchError(f"There is no profile {name!r}: use one of {known}, or a .yml file.")
     try:
         return ProfileSpec.model_validate(read_yaml(path))
     except ValidationError as error:

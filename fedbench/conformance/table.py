@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from fedbench.conformance.checks import CHECKS, Finding
 
 
-def lines(name: str, findings: Sequence[Finding]) -> Iterator[str]:
+def lines(findings: Sequence[Finding]) -> Iterator[str]:
     """The findings of one aggregator, with the questions that were asked."""
     for found in findings:
         measured = found.reason or f"error {found.error:.1e}"
-        about = f"{name}  {found.verdict:11}  {found.check.name:15}"
+        about = f"{found.verdict:11}  {found.check.name:15}"
         yield f"{about}  {measured:15}  {found.check.question}"
 
 

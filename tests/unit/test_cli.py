@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from fedbench import cli, store
-from fedbench.cli import fields_from, main, meanings
+from fedbench import cli, commands, store
+from fedbench.cli import main
 from fedbench.config import PartitionConfig, RunConfig, parse_config
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
+from fedbench.options import fields_from, meanings
+from fedbench.rules import RULES
 
 
 def test_every_option_is_a_field_and_values_are_typed():
@@ -142,7 +147,7 @@ def test_the_list_of_a_new_home_is_empty(monkeypatch, capsys):
 def test_an_own_profile_is_recorded_under_its_short_name_with_its_energy(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(cli, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(commands, "CHECKOUT", tmp_path)
     monkeypatch.setattr(suite, "CHECKOUT", tmp_path)
     monkeypatch.setattr("fedbench.grid.planned", lambda profile: [])
     folder, calls = tmp_path / "data" / "recorded" / "mine", []
@@ -150,7 +155,7 @@ def test_an_own_profile_is_recorded_under_its_short_name_with_its_energy(
     def record(runs, directory):
         calls.append((directory, (directory / "energy.json").exists()))
 
-    monkeypatch.setattr(cli.store, "record", record)
+    monkeypatch.setattr(commands.store, "record", record)
     assert main(["record", "--profile", "own/mine.yml"]) == 0
     write_json(suite.where("own/mine.yml"), {"measurements": [1]})
     assert main(["record", "--profile", "own/mine.yml"]) == 0
@@ -163,7 +168,7 @@ def test_stopping_by_hand_is_told_apart_from_a_mistake(monkeypatch, capsys):
     def stop(run_id):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli.store, "load", stop)
+    monkeypatch.setattr(commands.store, "load", stop)
     assert main(["show", "x"]) == 130
     assert "start again to go on" in capsys.readouterr().err
 
@@ -188,3 +193,44 @@ def test_a_data_folder_that_is_not_there_is_told_before_anything_is_fetched(monk
     monkeypatch.setenv("FEDBENCH_DATA", "/no/such/folder")
     assert main(["audit", "fpb"]) == 2
     assert "FEDBENCH_DATA is /no/such/folder, which is no folder" in capsys.readouterr().err
+
+
+HEAVY = ("torch", "pandas", "numpy", "pydantic", "yaml", "matplotlib", "transformers")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["verify", "--help"], ["export", "--help"]])
+def test_telling_what_there_is_imports_nothing_heavy(words):
+    code = (
+        "import sys, contextlib\nfrom fedbench.cli import main\n"
+        f"with contextlib.suppress(SystemExit):\n    main({words!r})\n"
+        f"print(sorted(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert "usage: python -m fedbench" in done.stdout
+
+
+def test_every_command_is_a_function():
+    parser = cli._parser()
+    (choices,) = [a.choices for a in parser._actions if isinstance(a.choices, dict)]
+    for sub in choices.values():
+        assert callable(getattr(commands, sub.get_default("command")))
+
+
+def test_rules_are_checked_from_the_command_line(capsys):
+    assert main(["conformance"]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in RULES)
+    assert main(["conformance", "flexlora"]) == 0
+    assert "Is it the best of the shared rank for that mean?" in capsys.readouterr().out
+    assert main(["conformance", "fedvag"]) == 2
+
+
+def test_a_failed_check_is_an_exit_status(monkeypatch, tmp_path, capsys):
+    (tmp_path / "somebody").mkdir()
+    (tmp_path / "somebody" / "elses.py").write_text(
+        "def first(shared, trained, examples, scale):\n    return trained[0]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["conformance", "somebody.elses:first"]) == 1
+    assert "failed" in capsys.readouterr().out

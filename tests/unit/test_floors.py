@@ -17,6 +17,8 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     for floor in """
     __main__ pretraining bench
     cli
+    commands
+    options
     report
     tuning energy
     grid

@@ -4,6 +4,7 @@ import pytest
 
 from fedbench import profiles
 from fedbench.errors import FedbenchError
+from fedbench.paths import profile_names
 from fedbench.report.claim_file import Rule, digest, read_claims
 from fedbench.tasks.specfile import read_spec
 
@@ -36,7 +37,7 @@ def test_the_repository_states_three_claims_and_their_margin():
 
 
 def test_no_shipped_profile_measures_energy_on_a_real_task_as_the_third_claim_says():
-    energy = [found for name in profiles.names() if (found := profiles.read_spec(name).energy)]
+    energy = [found for name in profile_names() if (found := profiles.read_spec(name).energy)]
 
     assert all(read_spec(suite.task)[0].synthetic for suite in energy)
     assert "No profile that is shipped measures energy" in read_claims().claims[2].command

@@ -1,0 +1,88 @@
+"""Configuration fields as options of a command: what they mean, and what a line says of them."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from fedbench.config import PartitionConfig, RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.files import read_yaml
+
+
+def told() -> str:
+    """All fields with their defaults, a line each."""
+    lines = ["options, their defaults and what they mean:"]
+    for model, prefix in ((RunConfig, ""), (PartitionConfig, "partition.")):
+        said = meanings(model)
+        for name, field in model.model_fields.items():
+            if name != "partition":
+                shown = "required" if field.is_required() else field.default
+                option = f"--{prefix}{name.replace('_', '-')} ({shown})"
+                lines.append(f"  {option:36} {said[name]}")
+    return "\n".join([*lines, "", "--config FILE.yml gives several at once; options win over it."])
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """What the ``#:`` comments above or beside the fields of ``model`` say, by field."""
+    found: dict[str, str] = {}
+    above: list[str] = []
+    for line in inspect.getsource(model).splitlines():
+        code, _, comment = line.partition("#:")
+        if field := re.match(r"    (\w+): ", code):
+            found[field[1]] = " ".join([*above, comment.strip()]).strip().replace("``", "")
+        above = [*above, comment.strip()] if comment and not code.strip() else []
+    return found
+
+
+def fields_from(extra: Sequence[str]) -> dict[str, Any]:
+    """Configuration values from ``--field value`` pairs and ``--config FILE``.
+
+    Values are read as YAML, except that 5e-5 is a number here too.
+
+    Raises:
+        FedbenchError: an option without a value, or a file that cannot be read.
+    """
+    given: dict[str, Any] = {}
+    values: dict[str, Any] = {}
+    words = iter(extra)
+    for word in words:
+        option, joined, value = word.partition("=")
+        text = value if joined else next(words, None)
+        if text is None or not option.startswith("--"):
+            raise FedbenchError(f"Options are pairs such as --task fpb: {option} is not one.")
+        name = option.removeprefix("--").replace("-", "_")
+        if name == "config":
+            values |= read_yaml(Path(text))
+        else:
+            given[name] = _value(text)
+    for name, value in given.items():
+        parent, _, leaf = name.rpartition(".")
+        if parent:
+            values[parent] = {**_mapping(parent, values.get(parent)), leaf: value}
+        else:
+            values[leaf] = value
+    return values
+
+
+def _mapping(name: str, value: Any) -> dict[str, Any]:
+    if value is None or isinstance(value, dict):
+        return value or {}
+    raise FedbenchError(f"{name} = {value!r} has no parts: give --{name}.FIELD options only.")
+
+
+def _value(text: str) -> Any:
+    if "e" in text.lower():
+        with suppress(ValueError):
+            return float(text)
+    try:
+        return yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError):
+        return text
