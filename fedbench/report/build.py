@@ -15,6 +15,7 @@ from fedbench import grid, profiles
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT, home
+from fedbench.report.plan import check_fits
 
 Parameters = Mapping[str, str]
 _KERNEL = "python3"
@@ -28,7 +29,8 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
     notebooks draw the others all the same, and the failure is raised at the end.
 
     Raises:
-        FedbenchError: a run or a notebook failed, or a notebook does not take these parameters.
+        FedbenchError: a run or a notebook failed, a notebook does not take these parameters, or
+            runs that are missing cannot fit on this machine, which is told before any starts.
     """
     sources = find_notebooks(notebooks or CHECKOUT / "notebooks")
     short = profiles.short_name(profile)
@@ -37,6 +39,7 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
         check_parameters(source, parameters)
     if reason := profiles.search_moved(profile):
         print(reason)
+    check_fits(profile)
     failure = _run_missing(profile)
     _measure_energy(profile)
     copies = execute_all(sources, home() / "notebooks" / short, parameters)

@@ -161,11 +161,9 @@ def plan(profile: str, say: Callable[[str], None] = print) -> None:
         FedbenchError: it cannot be run on this machine, or a size is not known.
     """
     spec, configs = profiles.read_spec(profile), grid.planned(profile)
-    facts = {task: _facts(task) for task in sorted({config.task for config in configs})}
-    shapes = {name: shape_of(name) for name in sorted({config.backbone for config in configs})}
+    facts, shapes = _sizes(configs)
     planned = needs_of(configs, facts, shapes)
-    kind = "cuda" if any(config.device == "cuda" for config in configs) else "cpu"
-    found = gpu_here() if kind == "cuda" else cpu_here()
+    kind, found = _device(configs)
     told = found if found and (found.peak or kind == "cpu") else REFERENCE
     fetched = downloads(configs, facts, shapes)
     there = sum(store.exists(config.id) for config in configs)
@@ -185,9 +183,49 @@ def plan(profile: str, say: Callable[[str], None] = print) -> None:
         *(f"- {line}" for line in (*_assumed(kind, told), *_read(facts), *needs.ASSUMPTIONS)),
     ]
     say("\n".join(lines))
-    free = shutil.disk_usage(_existing(home())).free
-    if why := refusal(profile, planned, found, fetched, free):
+    if why := refusal(profile, planned, found, fetched, _free()):
         raise FedbenchError(why)
+
+
+def check_fits(profile: str) -> None:
+    """Refuse, before anything starts, runs of ``profile`` to be done that cannot fit here.
+
+    Where sizes are not known nothing is refused: the runs themselves tell what is wrong.
+
+    Raises:
+        FedbenchError: they cannot; one sentence with the remedy.
+    """
+    missing = [config for config in grid.planned(profile) if not store.exists(config.id)]
+    try:
+        facts, shapes = _sizes(missing)
+        planned = needs_of(missing, facts, shapes)
+    except FedbenchError:
+        return
+    fetched = downloads(missing, facts, shapes)
+    if planned and (why := refusal(profile, planned, _device(missing)[1], fetched, _free())):
+        raise FedbenchError(why)
+
+
+def _sizes(configs: Sequence[RunConfig]) -> tuple[dict[str, Facts], dict[str, Shape]]:
+    """What is known of every task and backbone.
+
+    Raises:
+        FedbenchError: of one of them nothing is.
+    """
+    facts = {task: _facts(task) for task in sorted({config.task for config in configs})}
+    shapes = {name: shape_of(name) for name in sorted({config.backbone for config in configs})}
+    return facts, shapes
+
+
+def _device(configs: Sequence[RunConfig]) -> tuple[str, Device | None]:
+    """Which kind of device the runs name, and the one that is here, if one is."""
+    kind = "cuda" if any(config.device == "cuda" for config in configs) else "cpu"
+    return kind, gpu_here() if kind == "cuda" else cpu_here()
+
+
+def _free() -> float:
+    """Bytes free where runs are kept."""
+    return float(shutil.disk_usage(_existing(home())).free)
 
 
 def _gpu_lines(planned: Sequence[Need], device: Device, minutes: float) -> list[str]:

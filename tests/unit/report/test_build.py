@@ -95,6 +95,7 @@ def drawn(monkeypatch):
 
     monkeypatch.setattr("fedbench.report.build.execute_all", note)
     monkeypatch.setattr("fedbench.report.build._measure_energy", lambda profile: None)
+    monkeypatch.setattr("fedbench.report.build.check_fits", lambda profile: None)
     return given
 
 
@@ -232,3 +233,10 @@ def test_the_notebooks_of_the_paper_are_there():
         "04_convergence",
         "05_energy",
     ]
+
+
+def test_what_cannot_fit_is_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setattr("fedbench.report.plan.gpu_here", lambda: None)
+    monkeypatch.setattr("fedbench.grid.ensure", None)
+    with pytest.raises(FedbenchError, match="has no CUDA device: take one with a GPU of at least"):
+        build("paper")

@@ -207,3 +207,16 @@ def test_memory_falls_with_narrow_moments_and_with_blocks_computed_again():
     deep = replace(SHAPE, layers=16)
     kept, again = (needs.activations(asked(checkpointing=c), FACTS, deep) for c in (False, True))
     assert again == kept / 16 + 4 * 30 * 16 * 4 * SHAPE.hidden
+
+
+def test_only_runs_that_are_still_to_be_done_must_fit(monkeypatch):
+    monkeypatch.setattr(planning, "gpu_here", lambda: None)
+    with pytest.raises(FedbenchError, match="no CUDA device"):
+        planning.check_fits("paper")
+    monkeypatch.setattr(planning.store, "exists", lambda run_id: True)
+    planning.check_fits("paper")
+
+
+def test_nothing_is_refused_where_sizes_are_not_known(monkeypatch):
+    monkeypatch.setattr(planning.grid, "planned", lambda profile: [asked(task="nobody/knows.yml")])
+    planning.check_fits("mine")
