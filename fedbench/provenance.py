@@ -75,7 +75,7 @@ def _closure(root: str) -> set[str]:
         if name in found or name in _BESIDE | _REGISTRIES or path is None:
             continue
         found.add(name)
-        waiting += _imports(ast.parse(path.read_text(encoding="utf-8")))
+        waiting += _imports(_parsed(path.read_text(encoding="utf-8")))
     return found
 
 
@@ -94,8 +94,14 @@ def _source(module: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
+@lru_cache(maxsize=256)
+def _parsed(source: str) -> ast.Module:
+    """The syntax tree, which is read twice: for what it imports, and for what it means."""
+    return ast.parse(source)
+
+
 def _meaning(path: Path) -> str:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = _parsed(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_text(body[0]):

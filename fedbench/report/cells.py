@@ -19,7 +19,6 @@ POOLED = "pooled"  #: the partition of a setting that knows no sites
 #: which site holds each test item, per (task, partition, seed)
 Holders = Mapping[tuple[str, PartitionConfig, int], Mapping[str, str]]
 
-_NAMES = ("item", "cluster", "adapter", "site")  #: columns of a table of items that hold names
 _POOLED = ("base", "centralized")
 _METHODS = ("lora", "qlora", "ia3", "full")
 _KINDS = ("iid", "dirichlet", "quantity", "natural")
@@ -142,11 +141,9 @@ def _cell(runs: list[Run], configs: list[RunConfig], names: Mapping[PartitionCon
 
 def _judged(run: Run) -> pd.DataFrame:
     """Items with the accuracy, per row, of the run and of three predictors without skill."""
-    items = run.items
     # Categories are looked up once each; strings would be, row by row, by every score.
-    names = {name: items[name].astype("str").astype("category") for name in _NAMES}
+    items = run.counted
     return items.assign(
-        **names,
         correct=(items["prediction"] == items["gold"]).astype(float),
         chance=1.0 / items["choices"],
         majority=(items["majority"] == items["gold"]).astype(float),

@@ -24,7 +24,7 @@ OWN, WORST = "accuracy_own", "accuracy_worst"
 @cache
 def mean_of(cell: Cell, column: str) -> Estimate | None:
     """Mean of a column of the items, over adapters and items; None if a run lacks it."""
-    tables = [table[table[column].notna()] for table in cell.tables]
+    tables = [table[["item", "cluster", column]].dropna(subset=[column]) for table in cell.tables]
     if not tables or any(table.empty for table in tables):
         return None
     clusters = _names(tables, "cluster")
@@ -89,12 +89,18 @@ def _dealt_seeds(cell: Cell, partition: PartitionConfig, where: Holders) -> list
 
 
 def _own_rows(cell: Cell, seed: int, held: Mapping[str, str]) -> pd.DataFrame:
+    import pandas as pd
+
     table = cell.tables[0 if cell.config.setting == "base" else cell.seeds.index(seed)]
-    placed = table.assign(holder=table["item"].map(held).astype("category"))
-    kept = placed["holder"].notna()
+    # Names are looked up once each, not row by row.
+    sites = sorted(set(held.values()))
+    of_item = [held.get(item, "") for item in table["item"].cat.categories.tolist()]
+    held_by = _among(of_item, sites)[table["item"].cat.codes]
+    kept = held_by >= 0
     if cell.config.setting == "local":
-        kept &= placed["adapter"].astype(str) == placed["holder"].astype(str)
-    return placed[kept]
+        kept &= held_by == _places(table["adapter"], sites)
+    holder = pd.Categorical.from_codes(held_by[kept], categories=pd.Index(sites))
+    return table.loc[kept, ["item", "cluster", "correct"]].assign(holder=holder)
 
 
 def _names(tables: Iterable[pd.DataFrame], column: str) -> list[str]:
@@ -103,9 +109,13 @@ def _names(tables: Iterable[pd.DataFrame], column: str) -> list[str]:
 
 def _places(column: pd.Series, names: Sequence[str]) -> npt.NDArray[np.int64]:
     """Where each name of a column of categories stands among ``names``."""
-    place = {name: at for at, name in enumerate(names)}
-    known = [place.get(name, -1) for name in column.cat.categories.tolist()]
-    return np.array(known, dtype=np.int64)[column.cat.codes]
+    return _among(column.cat.categories.tolist(), names)[column.cat.codes]
+
+
+def _among(names: Iterable[str], known: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Where each of ``names`` stands among ``known``; -1 where it does not."""
+    place = {name: at for at, name in enumerate(known)}
+    return np.array([place.get(name, -1) for name in names], dtype=np.int64)
 
 
 def _tally(shape: tuple[int, ...], places: Any, values: Any) -> Array:
