@@ -18,13 +18,12 @@ from fedbench.report.captions import (
 from fedbench.report.claims import FIGURE, TABLE, check_equal_passes, check_scores, check_written
 from fedbench.report.differences import contrasts
 from fedbench.report.energy import (
-    energy_figure,
     energy_table,
     needs_and_shares,
-    save_energy_figure,
     say_energy,
     write_energy_table,
 )
+from fedbench.report.energy_bars import energy_figure, save_energy_figure
 from fedbench.report.energy_parts import component_table, extrapolated
 from fedbench.report.figures import (
     composition_figure,

@@ -17,16 +17,13 @@ from fedbench.config import TRAINED, PartitionConfig, parse_config
 from fedbench.energy.meters import MEASURED
 from fedbench.files import write_bytes, write_json
 from fedbench.phases import PHASES
-from fedbench.report import stats, style
+from fedbench.report import stats
 from fedbench.report.claim_file import Evidence
-from fedbench.report.figures import nothing, write_picture
 from fedbench.report.saving import Configuration, Measured, Saving
 from fedbench.report.writing import latex, markdown, numbers
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 Measurement = Mapping[str, Any]
 
@@ -35,7 +32,7 @@ _JOULES_PER_KWH = 3.6e6
 _MOVED = "Measured with other code or another suite than today's: make energy measures anew."
 _SHARE = "share of "
 _EVEN = "split evenly over rounds"  #: no meter is read at the end of each
-_NOTHING = (
+NOTHING = (
     "Energy: not run. This profile has no energy suite, or make energy has not measured it here: "
     "no number of energy may be taken from its accuracy runs, which shared the machine."
 )
@@ -312,19 +309,20 @@ def write_energy_table(
     frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any] | None
 ) -> str:
     """Write the frame as CSV and its wide form as Markdown and LaTeX; return the Markdown."""
-    caption = energy_caption(record) if record else _NOTHING
+    caption = energy_caption(record) if record else NOTHING
     shown = energy_wide(frame)
     page = f"{caption}\n\n{markdown(shown)}" if record else f"{caption}\n"
     write_bytes(folder / f"{name}.csv", numbers(frame))
     write_bytes(folder / f"{name}.md", page.encode())
     write_bytes(folder / f"{name}.tex", latex(shown, name, caption).encode())
     write_json(
-        folder / f"{name}.json", _origin(record, caption) if record else {"caption": caption}
+        folder / f"{name}.json", origin_of(record, caption) if record else {"caption": caption}
     )
     return page
 
 
-def _origin(record: Mapping[str, Any], caption: str) -> dict[str, Any]:
+def origin_of(record: Mapping[str, Any], caption: str) -> dict[str, Any]:
+    """Where a table or figure of the suite came from, for the JSON beside it."""
     measured = record["measurements"]
     known = ("method", "repeat", "started", "wall_seconds", "how", "idle_watts", "accuracy")
     return {
@@ -338,17 +336,6 @@ def _origin(record: Mapping[str, Any], caption: str) -> dict[str, Any]:
         "spec": record["spec"],
         "provenance": record["provenance"],
     }
-
-
-def save_energy_figure(
-    figure: Figure, frame: pd.DataFrame, name: str, folder: Path, record: Mapping[str, Any] | None
-) -> Path:
-    """Write the figure with its numbers and its origin; return the PNG's path."""
-    said = face(record) if record else ""
-    write_picture(figure, name, folder, said)
-    write_bytes(folder / f"{name}.csv", numbers(frame))
-    write_json(folder / f"{name}.json", _origin(record, said) if record else {"caption": _NOTHING})
-    return folder / f"{name}.png"
 
 
 def face(record: Mapping[str, Any]) -> str:
@@ -376,48 +363,3 @@ def say_energy(record: Mapping[str, Any] | None) -> str:
 
 def _worth(saved: Saving) -> str:
     return "measured" if saved.evidence == MEASURED else "estimated, so it decides nothing"
-
-
-_PANELS = (
-    ("training", "mJ per token"),
-    ("inference", "J per 1,000 items"),
-    ("peak memory in training", "MB"),
-    ("adapter", "kB"),
-)
-
-
-def energy_figure(frame: pd.DataFrame) -> Figure:
-    """Bars per method and setting; what is estimated is hatched and called so."""
-    if frame.empty:
-        return nothing("energy")
-    lines = list(dict.fromkeys(zip(frame["method"], frame["setting"], strict=True)))
-    with style.look():
-        figure = style.blank(0.5 + len(_PANELS) * (0.45 + 0.16 * len(lines)))
-        axes = figure.subplots(len(_PANELS), 1)
-        for ax, (quantity, unit) in zip(axes, _PANELS, strict=True):
-            same = (frame["quantity"] == quantity) & (frame["unit"] == unit)
-            _draw_bars(ax, frame[same], f"{quantity} ({unit})")
-    return figure
-
-
-def _draw_bars(ax: Axes, part: pd.DataFrame, title: str) -> None:
-    rows = part.to_dict("records")
-    estimated = any(is_estimated(row["obtained"]) for row in rows)
-    for place, row in enumerate(rows):
-        looks = style.LOOKS[row["setting"]]
-        hatch = "////" if is_estimated(row["obtained"]) else None
-        color = "white" if hatch else looks.color
-        ax.barh(place, row["mean"], color=color, edgecolor=looks.color, hatch=hatch, height=0.7)
-        if row["ci_low"] == row["ci_low"]:
-            ax.plot([row["ci_low"], row["ci_high"]], [place, place], color="black", linewidth=1)
-        repeats = [float(value) for value in row["per_repeat"].split()]
-        (points,) = ax.plot(repeats, [place] * len(repeats), "o", color="black", markersize=2)
-        points.set(markerfacecolor="white", markeredgewidth=0.5)
-    ax.set_yticks(range(len(rows)), [f"{row['method']}, {row['setting']}" for row in rows])
-    ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_title(f"{title}{', ' + ESTIMATED if estimated else ''}", loc="left")
-    ax.set_xlim(left=0)
-    ax.locator_params(axis="x", nbins=5)  # more labels would touch
-    ax.tick_params(axis="y", length=0)
-    ax.grid(axis="x")
-    ax.set_axisbelow(True)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fedbench.report import energy, energy_parts
+from fedbench.report import energy, energy_bars, energy_parts
 from fedbench.report.saving import Configuration
 
 HOW = {"cpu": "measured (RAPL)", "ram": "estimated (constant power by memory size)"}
@@ -139,10 +139,10 @@ def test_an_estimate_is_called_one_in_table_caption_and_figure():
         shown = energy.energy_wide(frame)
         assert shown["training (mJ per token)"].str.startswith("~").all() == estimated
         assert ("cannot rank methods by energy" in energy.energy_caption(made)) == estimated
-        titles = [ax.get_title(loc="left") for ax in energy.energy_figure(frame).axes]
+        titles = [ax.get_title(loc="left") for ax in energy_bars.energy_figure(frame).axes]
         assert ("estimated" in titles[0]) == estimated
         assert "estimated" not in titles[2]
-        hatches = {bar.get_hatch() for bar in energy.energy_figure(frame).axes[0].patches}
+        hatches = {bar.get_hatch() for bar in energy_bars.energy_figure(frame).axes[0].patches}
         assert hatches == ({"////"} if estimated else {None})
 
 
@@ -269,7 +269,7 @@ def test_counts_are_shown_whole_and_without_an_interval(frame):
 
 
 def test_every_repeat_is_a_point_of_the_figure(frame):
-    (ax, *_) = energy.energy_figure(frame).axes
+    (ax, *_) = energy_bars.energy_figure(frame).axes
     points = [line for line in ax.lines if line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in points] == [2]
 
