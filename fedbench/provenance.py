@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fedbench.paths import CHECKOUT, PACKAGE
 
@@ -61,7 +61,9 @@ def fingerprint(*roots: str) -> str:
     what a registry lists counts where it is named as a root.
     """
     modules = sorted(set().union(*map(_closure, roots)))
-    parts = [f"{name}\n{_meaning(path)}" for name in modules for path in [_source(name)] if path]
+    parts = [
+        f"{name}\n{_read(path).meaning}" for name in modules for path in [_source(name)] if path
+    ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -75,17 +77,8 @@ def _closure(root: str) -> set[str]:
         if name in found or name in _BESIDE | _REGISTRIES or path is None:
             continue
         found.add(name)
-        waiting += _imports(_parsed(path.read_text(encoding="utf-8")))
+        waiting += _read(path).imports
     return found
-
-
-def _imports(tree: ast.AST) -> Iterable[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fedbench"):
-            yield str(node.module)
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (a.name for a in node.names if a.name.startswith("fedbench"))
 
 
 def _source(module: str) -> Path | None:
@@ -94,29 +87,52 @@ def _source(module: str) -> Path | None:
     return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
+class _Code(NamedTuple):
+    """What a module says, comments, docstrings and layout aside, and what of ours it imports."""
+
+    meaning: str
+    imports: tuple[str, ...]
+
+
+def _read(path: Path) -> _Code:
+    return _understood(path.read_text(encoding="utf-8"))
+
+
 @lru_cache(maxsize=256)
-def _parsed(source: str) -> ast.Module:
-    """The syntax tree, which is read twice: for what it imports, and for what it means."""
-    return ast.parse(source)
+def _understood(source: str) -> _Code:
+    imports: list[str] = []
+    shape = _shape(ast.parse(source), imports)
+    return _Code(repr(shape), tuple(imports))
 
 
-def _meaning(path: Path) -> str:
-    tree = _parsed(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and _is_text(body[0]):
-            body[0] = ast.Pass()
-    return repr(_shape(tree))
+def _shape(node: Any, imports: list[str]) -> Any:
+    """A syntax tree as plain lists, without the empty fields in which Python versions differ.
 
-
-def _shape(node: Any) -> Any:
-    """A syntax tree as plain lists, without the empty fields in which Python versions differ."""
+    What it imports of the package is added to ``imports``.
+    """
     if isinstance(node, list):
-        return [_shape(part) for part in node]
+        return [_shape(part, imports) for part in node]
     if not isinstance(node, ast.AST):
         return node
-    fields = [(name, _shape(value)) for name, value in ast.iter_fields(node)]
+    if isinstance(node, ast.ImportFrom | ast.Import):
+        imports += _imported(node)
+    fields = [(name, _field(name, value, imports)) for name, value in ast.iter_fields(node)]
     return [type(node).__name__, *(pair for pair in fields if pair[1] not in (None, []))]
+
+
+def _field(name: str, value: Any, imports: list[str]) -> Any:
+    """The shape of a field; the docstring that a body begins with says nothing."""
+    if name == "body" and isinstance(value, list) and value and _is_text(value[0]):
+        value = [ast.Pass(), *value[1:]]
+    return _shape(value, imports)
+
+
+def _imported(node: ast.ImportFrom | ast.Import) -> Iterable[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name.startswith("fedbench"))
+    elif (node.module or "").startswith("fedbench"):
+        yield str(node.module)
+        yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 def _is_text(node: Any) -> bool:

@@ -117,9 +117,9 @@ def test_the_shape_of_code_leaves_out_what_python_versions_disagree_on():
 
     function = ast.parse("def f(): pass").body[0]
     function.type_params = []
-    shown = repr(module._shape(function))
+    shown = repr(module._shape(function, []))
     function.__dict__.pop("type_params")
-    assert repr(module._shape(function)) == shown
+    assert repr(module._shape(function, [])) == shown
     assert "type_params" not in shown
 
 
