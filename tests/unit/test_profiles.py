@@ -12,11 +12,11 @@ import yaml
 from fedbench import profiles
 from fedbench.config import TRAINED
 from fedbench.errors import FedbenchError
-from fedbench.paths import CHECKOUT
-from fedbench.profiles import Cell, cells, load, names, read_spec
+from fedbench.paths import CHECKOUT, profile_names
+from fedbench.profiles import Cell, cells, load, read_spec
 from fedbench.resolving import resolve
 
-NAMES = names()
+NAMES = profile_names()
 
 
 @pytest.fixture

@@ -49,9 +49,9 @@ def test_scores_are_those_that_runs_recorded(save, config):
 
 def test_a_model_that_answers_nothing_has_predicted_no_class(save, config, monkeypatch):
     run = save(config("federated"))
-    items = run.items
+    items = run.counted
     items.loc[::3, "prediction"] = -1
-    monkeypatch.setattr("fedbench.store._read_items", lambda directory: items)
+    monkeypatch.setattr("fedbench.store.Run.counted", items)
     expected = macro_f1(items["gold"].to_numpy(), items["prediction"].to_numpy())
 
     assert scores.macro_f1(cells([run])[0]).mean == pytest.approx(expected)
