@@ -150,7 +150,7 @@ def _options_of_profiles() -> dict[str, dict[str, dict[str, Any]]]:
     }
     return {
         "figures": output,
-        "computes": output,
+        "computes": {**output, "--device": {"default": "cpu", "choices": ("cpu", "cuda")}},
         "verify": {**output, "--accept": accept},
         "compare": {**output, "--reference": reference},
         "reproduce": {**output, **row},

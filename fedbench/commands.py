@@ -144,7 +144,7 @@ def computes(known: Namespace, extra: Sequence[str]) -> None:
     from fedbench.report.computes import CAPTION, compare_computes
     from fedbench.report.writing import write_table
 
-    found, behind = compare_computes(known.profile)
+    found, behind = compare_computes(known.profile, known.device)
     folder = Path(_figures_folder(known))
     print(write_table(found, "computes", folder, behind, CAPTION))
     print(f"Wrote {folder / 'computes.csv'}.")

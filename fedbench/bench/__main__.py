@@ -50,6 +50,22 @@ def _draw(options: argparse.Namespace) -> None:
     print(drawn())
 
 
+def _systems(options: argparse.Namespace) -> None:
+    from fedbench.bench.large import LARGE, known
+    from fedbench.bench.systems import Load, measure
+    from fedbench.bench.systems_table import finish
+    from fedbench.energy.meters import CodeCarbonMeter
+    from fedbench.files import machine_alone
+    from fedbench.models.backbones import check_device
+
+    check_device("cuda")
+    names = options.backbone or list(LARGE)
+    with machine_alone():
+        meter = CodeCarbonMeter("DEU")  # joules only are told, which no country changes
+        record = measure(Load(names), {name: known(name) for name in names}, meter)
+    print(finish(record, keep=options.record))
+
+
 def _alone(options: argparse.Namespace) -> None:
     from fedbench.bench.alone import run_alone
 
@@ -60,11 +76,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m fedbench.bench", description=__doc__)
     parser.add_argument("--record", action="store_true", help="keep the result in data/bench/")
     parser.set_defaults(run=_bench)
-    commands = parser.add_subparsers(metavar="{profile,draw}")
+    commands = parser.add_subparsers(metavar="{profile,draw,systems}")
     profile = commands.add_parser("profile", help="show where the time of a run and a step goes")
     profile.set_defaults(run=_profile)
     draw = commands.add_parser("draw", help="draw the recorded versions again; measures nothing")
     draw.set_defaults(run=_draw)
+    systems = commands.add_parser("systems", help="measure backbones of 7 and 8 billion on a GPU")
+    systems.add_argument("backbone", nargs="*", help="a Hugging Face id whose shape is known (all)")
+    systems.set_defaults(run=_systems)
     alone = commands.add_parser("alone")  # what the benchmark starts as a process of its own
     alone.set_defaults(run=_alone)
     for name in ("folder", "who", "shape"):

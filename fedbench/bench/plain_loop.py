@@ -39,11 +39,13 @@ def train(model: Any, batches: Sequence[Sequence[Answered]], learning_rate: floa
     """One step per batch, in place; the loss of every step."""
     trainable = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, weight_decay=0.0)
+    device = trainable[0].device
     losses = []
     model.train()
     for examples in batches:
         optimizer.zero_grad()
-        loss = model(**pad(examples)).loss
+        inputs = {name: values.to(device) for name, values in pad(examples).items()}
+        loss = model(**inputs).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trainable, 1.0)
         optimizer.step()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: what is compared: fields of the one run, and those that the other has instead
-WAYS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
+WAYS: Mapping[str, tuple[dict[str, str], dict[str, str]]] = {
     "NF4, dequantised or packed": (
         {"method": "qlora", "compute": "nf4-dequantised"},
         {"method": "qlora", "compute": "nf4"},
@@ -47,21 +47,21 @@ class Pair(NamedTuple):
     other: RunConfig
 
 
-def compare_computes(profile: str) -> tuple[pd.DataFrame, list[Run]]:
-    """Do both runs of every pair; one row per pair, and the runs behind.
+def compare_computes(profile: str, device: str = "cpu") -> tuple[pd.DataFrame, list[Run]]:
+    """Do both runs of every pair on ``device``; one row per pair, and the runs behind.
 
     Raises:
         FedbenchError: the profile has no federated run with LoRA, or a run failed.
     """
     import pandas as pd
 
-    planned = list(pairs(profile))
+    planned = list(pairs(profile, device))
     done = {run.id: run for run in ensure_runs([c for p in planned for c in (p.one, p.other)])}
     rows = [row(pair.what, done[pair.one.id], done[pair.other.id]) for pair in planned]
     return pd.DataFrame(rows), list(done.values())
 
 
-def pairs(profile: str) -> Iterator[Pair]:
+def pairs(profile: str, device: str = "cpu") -> Iterator[Pair]:
     """For every task of ``profile``, each of the ways on its federated run with the first seed.
 
     Learning rates are those that were tuned for the method, else those of LoRA.
@@ -81,11 +81,12 @@ def pairs(profile: str) -> Iterator[Pair]:
     for task in tasks:
         for what, (one, other) in WAYS.items():
             like = last.get((task, one["method"]), last[task, "lora"])
-            yield Pair(what, _with(like, one), _with(like, other))
+            where = {"device": device}
+            yield Pair(what, _with(like, one | where), _with(like, other | where))
 
 
 def _with(config: RunConfig, fields: Mapping[str, str]) -> RunConfig:
-    return resolve(config.model_copy(update=dict(fields)))
+    return resolve(config.model_copy(update=fields))
 
 
 def row(what: str, one: Run, other: Run) -> dict[str, Any]:
@@ -98,6 +99,7 @@ def row(what: str, one: Run, other: Run) -> dict[str, Any]:
         "backbone": one.config.backbone,
         "method": one.config.method,
         "compared": what,
+        "device": one.config.device,
         "accuracy_one": float(right[0].mean()),
         "accuracy_other": float(right[1].mean()),
         "difference": float(right[1].mean() - right[0].mean()),
