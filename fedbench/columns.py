@@ -66,14 +66,24 @@ def read_columns(path: Path, *more: str) -> Columns:
     table = parquet.ParquetFile(path, read_dictionary=names).read([*names, *NUMBERS])
     return Columns(
         {name: _names(table[name]) for name in names},
-        {name: table[name].to_numpy() for name in NUMBERS},
+        {name: _numbers(table[name].combine_chunks()) for name in NUMBERS},
     )
 
 
 def _names(column: Any) -> Names:
     """A column of arrow's dictionaries, which may be one per chunk."""
     whole = column.unify_dictionaries().combine_chunks()
-    return Names(whole.dictionary.to_pylist(), whole.indices.to_numpy().astype(np.int64))
+    return Names(whole.dictionary.to_pylist(), _numbers(whole.indices).astype(np.int64))
+
+
+def _numbers(column: Any) -> npt.NDArray[Any]:
+    """An array of arrow's as one of numpy's, by a way that does not import pandas."""
+    if not column.null_count:
+        return np.from_dlpack(column)
+    there = np.from_dlpack(column.is_valid().cast("uint8")).astype(bool)
+    found = np.full(len(column), np.nan)
+    found[there] = np.from_dlpack(column.drop_null())
+    return found
 
 
 def ranges(column: Names) -> dict[str, slice]:

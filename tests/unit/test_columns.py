@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
+import subprocess
+import sys
 
-from fedbench.columns import Columns, Names, all_names, ranges
+import numpy as np
+import pandas as pd
+
+from fedbench.columns import NAMES, NUMBERS, Columns, Names, all_names, ranges
 
 SITES = Names(["b", "a", "c"], np.array([0, 0, 2, 1]))
 
@@ -34,3 +38,21 @@ def test_rows_of_a_name_that_stand_together_are_a_range():
 
 def test_names_of_several_columns_are_sorted_and_told_once():
     assert all_names([SITES, Names(["d", "a"], np.array([1, 0]))]) == ["a", "b", "c", "d"]
+
+
+def test_items_are_read_without_pandas_which_takes_longer_to_import_than_they_to_count(tmp_path):
+    names = {name: ["a", "b"] for name in NAMES}
+    numbers = {name: pd.array([1, None], dtype="Int64") for name in NUMBERS}
+    pd.DataFrame({**names, **numbers}).to_parquet(tmp_path / "items.parquet")
+    script = (
+        "import sys, pathlib; from fedbench.columns import read_columns; "
+        "read_columns(pathlib.Path(sys.argv[1])); print('pandas' in sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "items.parquet")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert told.stdout.strip() == "False"
