@@ -14,10 +14,10 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedbench.columns import NAMES, Columns, ranges, read_columns
 from fedbench.config import RunConfig, parse_config
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes, write_json
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 RECORD = "run.json"
 ITEMS = "items.parquet"
-_NAMES = ("item", "cluster", "adapter", "site")  #: columns of items that hold names
 RUNS = "runs.jsonl"
 KEPT = (
     "a base run trains none, and the repository keeps none of the others "
@@ -67,12 +66,12 @@ class Run:
         return _recorded_items(self.source, self.id) if self.recorded else _read_items(self.source)
 
     @property
-    def counted(self) -> pd.DataFrame:
-        """The items without their scores, names as categories: quick to read and to count by."""
+    def counted(self) -> Columns:
+        """The items without their scores: quick to read and to count by."""
         if self.recorded:
             items, rows = _all_counted(self.source)
-            return _narrowed(items.iloc[rows[self.id]])
-        return _narrowed(_read_counted(self.source, "item"))
+            return items.of(rows[self.id])
+        return read_columns(self.source / ITEMS)
 
     @property
     def adapters(self) -> dict[str, Path]:
@@ -259,38 +258,8 @@ def _recorded_items(directory: Path, run_id: str) -> pd.DataFrame:
 
 
 @lru_cache
-def _all_counted(directory: Path) -> tuple[pd.DataFrame, dict[str, slice]]:
+def _all_counted(directory: Path) -> tuple[Columns, dict[str, slice]]:
     """The items of all recorded runs, and which rows are whose: each run's stand together."""
-    import numpy as np
-
-    items = _read_counted(directory, "run")
-    runs = items.pop("run")
-    codes = runs.cat.codes.to_numpy()
-    bounds = [0, *(np.flatnonzero(np.diff(codes)) + 1).tolist(), len(codes)]
-    names = runs.cat.categories[codes[bounds[:-1]]]
-    rows = {str(name): slice(a, b) for name, (a, b) in zip(names, pairwise(bounds), strict=True)}
-    return items, rows
-
-
-def _read_counted(directory: Path, *more: str) -> pd.DataFrame:
-    """Items with names as categories, of which a run may use a few."""
-    from pyarrow import parquet
-
-    path = directory / ITEMS
-    kept = [name for name in parquet.read_schema(path).names if name != "scores"]
-    names = list(dict.fromkeys([*_NAMES, *more]))
-    found: pd.DataFrame = parquet.read_table(path, columns=kept, read_dictionary=names).to_pandas()
-    return found
-
-
-def _narrowed(items: pd.DataFrame) -> pd.DataFrame:
-    """The items with those categories only that occur in them."""
-    import numpy as np
-    import pandas as pd
-
-    columns = {}
-    for name in _NAMES:
-        column = items[name].cat
-        used, codes = np.unique(column.codes.to_numpy(), return_inverse=True)
-        columns[name] = pd.Categorical.from_codes(codes, categories=column.categories[used])
-    return items.reset_index(drop=True).assign(**columns)
+    items = read_columns(directory / ITEMS, "run")
+    names = {name: items.names[name] for name in NAMES}
+    return Columns(names, items.numbers), ranges(items.names["run"])

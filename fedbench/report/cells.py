@@ -6,13 +6,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+import numpy as np
+
+from fedbench.columns import Columns
 from fedbench.config import SETTINGS, PartitionConfig, RunConfig
 from fedbench.store import Run
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 POOLED = "pooled"  #: the partition of a setting that knows no sites
 
@@ -37,7 +36,7 @@ class Cell:
     partition: str = POOLED  #: name of the partition it was trained on, as tables tell it
 
     @cached_property
-    def tables(self) -> tuple[pd.DataFrame, ...]:
+    def tables(self) -> tuple[Columns, ...]:
         """Items of each run, judged; read once, when first asked for."""
         return tuple(_judged(run) for run in self.runs)
 
@@ -116,11 +115,12 @@ def holders(all_cells: Sequence[Cell]) -> dict[tuple[str, PartitionConfig, int],
     return found
 
 
-def _held(run: Run, table: pd.DataFrame) -> dict[str, str]:
+def _held(run: Run, table: Columns) -> dict[str, str]:
     trained = {str(site["site"]) for site in run.sites if site.get("trained", True)}
-    once = table.drop_duplicates("item")
-    pairs = zip(once["item"], once["site"], strict=True)
-    return {item: site for item, site in pairs if site in trained}
+    items, sites = table.names["item"], table.names["site"]
+    _, first = np.unique(items.codes, return_index=True)
+    holder = [sites.each[code] for code in sites.codes[first].tolist()]
+    return {item: site for item, site in zip(items.each, holder, strict=True) if site in trained}
 
 
 def held_for_training(run: Run) -> int:
@@ -139,14 +139,13 @@ def _cell(runs: list[Run], configs: list[RunConfig], names: Mapping[PartitionCon
     return Cell(first, by_seed, len(configs), name)
 
 
-def _judged(run: Run) -> pd.DataFrame:
+def _judged(run: Run) -> Columns:
     """Items with the accuracy, per row, of the run and of three predictors without skill."""
-    # Categories are looked up once each; strings would be, row by row, by every score.
     items = run.counted
-    return items.assign(
-        correct=(items["prediction"] == items["gold"]).astype(float),
-        chance=1.0 / items["choices"],
-        majority=(items["majority"] == items["gold"]).astype(float),
-        blind=(items["blind"] == items["gold"]).astype(float),
-        invalid=(items["generated"] == -1).astype(float).where(items["generated"].notna()),
-    )
+    found = items.numbers
+    answers = {"correct": "prediction", "majority": "majority", "blind": "blind"}
+    right = {name: (found[a] == found["gold"]).astype(float) for name, a in answers.items()}
+    asked = ~np.isnan(found["generated"])
+    invalid = np.where(asked, found["generated"] == -1, np.nan)
+    of_run = {"chance": 1.0 / found["choices"], "invalid": invalid, **right}
+    return Columns(items.names, {**found, **of_run})

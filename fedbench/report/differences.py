@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from fedbench.columns import Columns
 from fedbench.config import TRAINED
 from fedbench.models.fresh_weights import SUFFIX
 from fedbench.report import stats
@@ -127,13 +128,17 @@ def _within_seeds(left: Cell, right: Cell) -> str:
         if not alone and seed not in right.seeds:
             continue
         other = right.tables[0 if alone else right.seeds.index(seed)]
-        both = table.merge(other, on="item", suffixes=("", "_other"))
-        if len(both) == len(table) == len(other) and both["cluster"].is_unique:
-            p = stats.mcnemar(
-                *((both[name] == 1).tolist() for name in ("correct", "correct_other"))
-            )
+        mine, theirs = _right_by_item(table), _right_by_item(other)
+        once = len(table) == len(other) == len(mine)
+        if once and mine.keys() == theirs.keys() and len(table.names["cluster"].each) == len(mine):
+            p = stats.mcnemar(list(mine.values()), [theirs[item] for item in mine])
             found.append(f"{p:.3g}")
     return " ".join(found)
+
+
+def _right_by_item(table: Columns) -> dict[str, bool]:
+    items, right = table.names["item"], table.numbers["correct"] == 1
+    return {items.each[code]: one for code, one in zip(items.codes, right.tolist(), strict=True)}
 
 
 def _direction(found: stats.Interval, left: str, right: str) -> str:

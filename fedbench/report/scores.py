@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from fedbench.columns import Columns, Names, all_names
 from fedbench.config import PartitionConfig
 from fedbench.report.cells import Cell, Holders
 from fedbench.report.stats import Array, Estimate, estimate, without_seeds
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 ACCURACY, MACRO_F1, INVALID = "accuracy", "macro_f1", "invalid_rate"
 OWN, WORST = "accuracy_own", "accuracy_worst"
@@ -24,10 +21,10 @@ OWN, WORST = "accuracy_own", "accuracy_worst"
 @cache
 def mean_of(cell: Cell, column: str) -> Estimate | None:
     """Mean of a column of the items, over adapters and items; None if a run lacks it."""
-    tables = [table[["item", "cluster", column]].dropna(subset=[column]) for table in cell.tables]
-    if not tables or any(table.empty for table in tables):
+    tables = [_known(table, column) for table in cell.tables]
+    if not tables or not all(map(len, tables)):
         return None
-    clusters = _names(tables, "cluster")
+    clusters = _clusters(tables)
     counts = np.stack([_sums(table, column, clusters) for table in tables], axis=1)
     single = len(tables) == 1 and bool((counts[..., 1] <= 1).all())
     score = estimate(counts, _ratio, cell.seeds, clusters)
@@ -38,9 +35,10 @@ def macro_f1(cell: Cell) -> Estimate | None:
     """F1 averaged over the gold classes (one never predicted counts zero), then over adapters."""
     if not cell.tables:
         return None
-    clusters = _names(cell.tables, "cluster")
-    classes = 1 + max(int(table[["gold", "prediction"]].max().max()) for table in cell.tables)
-    adapters = _names(cell.tables, "adapter")
+    clusters = _clusters(cell.tables)
+    adapters = all_names(table.names["adapter"] for table in cell.tables)
+    indices = [table.numbers[name] for table in cell.tables for name in ("gold", "prediction")]
+    classes = 1 + max(int(column.max()) for column in indices)
     made = [_confusion(table, clusters, adapters, classes) for table in cell.tables]
     score = estimate(np.stack(made, axis=1), _mean_f1, cell.seeds, clusters)
     return _settled(cell, replace(score, items=_distinct_items(cell.tables)))
@@ -56,9 +54,9 @@ def own_site(
     """
     seeds = _dealt_seeds(cell, partition, where)
     tables = [_own_rows(cell, seed, where[cell.config.task, partition, seed]) for seed in seeds]
-    if not tables or any(table.empty for table in tables):
+    if not tables or not all(map(len, tables)):
         return None
-    clusters, sites = _names(tables, "cluster"), _names(tables, "holder")
+    clusters, sites = _clusters(tables), all_names(table.names["holder"] for table in tables)
     counts = np.stack([_by_site(table, clusters, sites) for table in tables], axis=1)
     if worst:
         score = estimate(counts, _worst_site, seeds, clusters, _thinnest(counts))
@@ -88,34 +86,26 @@ def _dealt_seeds(cell: Cell, partition: PartitionConfig, where: Holders) -> list
     return [seed for seed in cell.seeds if seed in dealt]
 
 
-def _own_rows(cell: Cell, seed: int, held: Mapping[str, str]) -> pd.DataFrame:
-    import pandas as pd
+def _known(table: Columns, column: str) -> Columns:
+    """The rows in which there is something in a column."""
+    there = ~np.isnan(table.numbers[column])
+    return table if there.all() else table.of(there)
 
+
+def _own_rows(cell: Cell, seed: int, held: Mapping[str, str]) -> Columns:
+    """The items that sites hold, each with its ``holder``, as answered by whom the cell says."""
     table = cell.tables[0 if cell.config.setting == "base" else cell.seeds.index(seed)]
-    # Names are looked up once each, not row by row.
-    sites = sorted(set(held.values()))
-    of_item = [held.get(item, "") for item in table["item"].cat.categories.tolist()]
-    held_by = _among(of_item, sites)[table["item"].cat.codes]
-    kept = held_by >= 0
+    items, sites = table.names["item"], sorted(set(held.values()))
+    holders = Names([held.get(item, "") for item in items.each], items.codes).among(sites)
+    kept = holders >= 0
     if cell.config.setting == "local":
-        kept &= held_by == _places(table["adapter"], sites)
-    holder = pd.Categorical.from_codes(held_by[kept], categories=pd.Index(sites))
-    return table.loc[kept, ["item", "cluster", "correct"]].assign(holder=holder)
+        kept &= holders == table.names["adapter"].among(sites)
+    found = table.of(kept)
+    return Columns({**found.names, "holder": Names(sites, holders).of(kept)}, found.numbers)
 
 
-def _names(tables: Iterable[pd.DataFrame], column: str) -> list[str]:
-    return sorted({name for table in tables for name in table[column].unique().tolist()})
-
-
-def _places(column: pd.Series, names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Where each name of a column of categories stands among ``names``."""
-    return _among(column.cat.categories.tolist(), names)[column.cat.codes]
-
-
-def _among(names: Iterable[str], known: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Where each of ``names`` stands among ``known``; -1 where it does not."""
-    place = {name: at for at, name in enumerate(known)}
-    return np.array([place.get(name, -1) for name in names], dtype=np.int64)
+def _clusters(tables: Iterable[Columns]) -> list[str]:
+    return all_names(table.names["cluster"] for table in tables)
 
 
 def _tally(shape: tuple[int, ...], places: Any, values: Any) -> Array:
@@ -125,38 +115,39 @@ def _tally(shape: tuple[int, ...], places: Any, values: Any) -> Array:
     return counts
 
 
-def _sums(table: pd.DataFrame, column: str, clusters: Sequence[str]) -> Array:
+def _sums(table: Columns, column: str, clusters: Sequence[str]) -> Array:
     """The column's sum and the number of rows within each cluster: [clusters, 2]."""
-    shape, rows = (len(clusters),), (_places(table["cluster"], clusters),)
-    return np.stack([_tally(shape, rows, table[column]), _tally(shape, rows, 1)], axis=-1)
+    shape, rows = (len(clusters),), (table.names["cluster"].among(clusters),)
+    return np.stack([_tally(shape, rows, table.numbers[column]), _tally(shape, rows, 1)], axis=-1)
 
 
-def _by_site(table: pd.DataFrame, clusters: Sequence[str], sites: Sequence[str]) -> Array:
+def _by_site(table: Columns, clusters: Sequence[str], sites: Sequence[str]) -> Array:
     """Right answers and items of each site within each cluster: [clusters, sites, 2]."""
     shape = len(clusters), len(sites)
-    places = _places(table["cluster"], clusters), _places(table["holder"], sites)
-    return np.stack([_tally(shape, places, table["correct"]), _tally(shape, places, 1)], axis=-1)
+    places = table.names["cluster"].among(clusters), table.names["holder"].among(sites)
+    right = table.numbers["correct"]
+    return np.stack([_tally(shape, places, right), _tally(shape, places, 1)], axis=-1)
 
 
 def _confusion(
-    table: pd.DataFrame, clusters: Sequence[str], adapters: Sequence[str], classes: int
+    table: Columns, clusters: Sequence[str], adapters: Sequence[str], classes: int
 ) -> Array:
     """Hits, predictions and truths within each cluster: [clusters, adapters, classes, 3].
 
     A prediction of -1 answers nothing: it is no class.
     """
     shape = len(clusters), len(adapters), classes
-    place = _places(table["cluster"], clusters), _places(table["adapter"], adapters)
-    gold, predicted = table["gold"].to_numpy(), table["prediction"].to_numpy()
+    place = table.names["cluster"].among(clusters), table.names["adapter"].among(adapters)
+    gold, predicted = table.numbers["gold"], table.numbers["prediction"]
     hits = _tally(shape, (*place, gold), gold == predicted)
     answered = predicted >= 0
     given = tuple(axis[answered] for axis in (*place, predicted))
     return np.stack([hits, _tally(shape, given, 1), _tally(shape, (*place, gold), 1)], -1)
 
 
-def _distinct_items(tables: Sequence[pd.DataFrame]) -> float:
+def _distinct_items(tables: Sequence[Columns]) -> float:
     """Items of a run, mean over runs; those that several adapters answer count once."""
-    return float(np.mean([table["item"].nunique() for table in tables]))
+    return float(np.mean([len(table.names["item"].each) for table in tables]))
 
 
 def _items_of_worst(counts: Array) -> float:

@@ -133,7 +133,10 @@ def facts_of(cell: Cell) -> dict[str, Any]:
     """What a cell's runs say about themselves."""
     metrics = cell.runs[0].metrics
     copied = {name: metrics[name] for name in ("task_title", "split")}
-    references = {name: _mean([table[name].mean() for table in cell.tables]) for name in REFERENCES}
+    references = {
+        name: _mean([float(table.numbers[name].mean()) for table in cell.tables])
+        for name in REFERENCES
+    }
     return {
         **_asked(cell),
         **copied,

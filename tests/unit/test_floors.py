@@ -43,7 +43,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     store metrics
     provenance
     config
-    files hashing paths phases seeding streams
+    columns files hashing paths phases seeding streams
     errors
     """.strip().splitlines()
 )

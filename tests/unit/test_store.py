@@ -176,15 +176,15 @@ def test_a_recorded_run_has_no_adapter(recorded):
         _ = store.load(saved.id).adapter
 
 
-def test_items_to_count_by_are_the_same_with_names_as_categories(recorded):
+def test_items_to_count_by_are_the_same_by_column(recorded):
     other = ITEMS.assign(item=["c", "d", "e"], adapter=["z", "y", "z"])
     saved = [save(1), save(2, other), save(3)]
     record(saved, recorded / "smoke")
-    names = ["item", "cluster", "adapter", "site"]
     for run in (save(4, other), *(store.load(run.id) for run in saved)):
-        counted, items = run.counted, run.items.drop(columns="scores")
-        pd.testing.assert_frame_equal(
-            counted.astype(dict.fromkeys(names, "str")), items.astype(dict.fromkeys(names, "str"))
-        )
-        for name in names:
-            assert set(counted[name].cat.categories) == set(items[name])
+        counted, items = run.counted, run.items
+        for name, column in counted.names.items():
+            assert [column.each[code] for code in column.codes] == items[name].tolist()
+            assert sorted(column.each) == sorted(set(items[name]))
+        for name, numbers in counted.numbers.items():
+            np.testing.assert_array_equal(numbers, items[name].to_numpy(float, na_value=np.nan))
+        assert {*counted.names, *counted.numbers, "scores"} == {*items.columns}
