@@ -46,24 +46,36 @@ def _profile(options: argparse.Namespace) -> None:
 
 def _draw(options: argparse.Namespace) -> None:
     from fedbench.bench.showing import drawn
+    from fedbench.bench.systems_table import FIGURES, recorded, save
 
+    for name, record in recorded().items():
+        save(record, name, FIGURES)
     print(drawn())
 
 
 def _systems(options: argparse.Namespace) -> None:
     from fedbench.bench.large import LARGE, known
     from fedbench.bench.systems import Load, measure
-    from fedbench.bench.systems_table import finish
+    from fedbench.bench.systems_table import FIGURES, RECORDED, file_of, save
     from fedbench.energy.meters import CodeCarbonMeter
-    from fedbench.files import machine_alone
+    from fedbench.files import machine_alone, write_json
     from fedbench.models.backbones import check_device
+    from fedbench.paths import home
 
     check_device("cuda")
     names = options.backbone or list(LARGE)
+    aside = home() / "systems"
+    folder, drawn = (RECORDED, FIGURES) if options.record else (aside, aside)
     with machine_alone():
-        meter = CodeCarbonMeter("DEU")  # joules only are told, which no country changes
-        record = measure(Load(names), {name: known(name) for name in names}, meter)
-    print(finish(record, keep=options.record))
+        record = measure(
+            Load(names, beside=names[:1]),
+            {name: known(name) for name in names},
+            CodeCarbonMeter("DEU"),  # joules only are told, which no country changes
+            lambda record: write_json(file_of(record, folder), record),
+        )
+    path = file_of(record, folder)
+    print(save(record, path.stem, drawn))
+    print(f"Record: {path}\nTables: {drawn}")
 
 
 def _alone(options: argparse.Namespace) -> None:

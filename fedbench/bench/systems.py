@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from fedbench.bench import plain_loop
 from fedbench.bench.large import build, pack
@@ -36,7 +37,7 @@ from fedbench.train import LocalObjective, train
 #: No prefix is worth sharing in it, so that every token goes through every block.
 TEXTS = Shape("512 tokens, 128 supervised", 2, (380,) * 6, 2, (127,) * 6, longest=512)
 
-_WORK = Work(sites=1, cohort=1, steps=12, batch_size=8)
+_WORK = Work(sites=1, cohort=1, steps=8, batch_size=8)
 _ROOT = "fedbench.running"  #: whose code is timed
 
 #: The configurations of a backbone, by name. The packed backbone comes last: it replaces the plain.
@@ -54,6 +55,7 @@ class Load:
     """How much is measured, and where."""
 
     names: Sequence[str]  #: backbones
+    beside: Sequence[str] = ()  #: those of them on which a user's loop is timed, too
     device: str = "cuda"
     dtype: str = "bfloat16"
     work: Work = _WORK
@@ -62,43 +64,54 @@ class Load:
 
 
 Row = dict[str, Any]
+Record = dict[str, Any]
+#: Rows of one backbone: (model, shape, architecture, load, meter).
+Part = Callable[[Any, backbones.Shape, str, Load, Meter], Iterator[Row]]
 
 
-def measure(load: Load, shapes: Mapping[str, tuple[backbones.Shape, str]], meter: Meter) -> Row:
+def measure(
+    load: Load,
+    shapes: Mapping[str, tuple[backbones.Shape, str]],
+    meter: Meter,
+    keep: Callable[[Record], object],
+) -> Record:
     """Everything of ``load``, one backbone after the other; a record of plain values.
 
     Args:
         load: how much.
         shapes: shape and architecture of each of its backbones.
         meter: what counts joules while steps are made.
+        keep: called with the record whenever a row was added, so that nothing measured is lost.
     """
-    began = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    origin = provenance(_ROOT) | {"command": "python -m fedbench.bench systems"}
-    idle = idle_watts(meter)
-    peak = peak_flops(load)
-    rows: list[Row] = []
-    beside: list[Row] = []
-    for name in load.names:
-        shape, architecture = shapes[name]
-        model = build(shape, architecture, load.device, load.dtype)
-        about = {"backbone": name, "parameters": model.num_parameters()}
-        beside += [about | row for row in _beside(model, architecture, load)]
-        rows += [about | row for row in _of_methods(model, shape, architecture, load, meter)]
-        del model
-        _free(load.device)
-    return {
-        "date": began,
-        "provenance": origin,
-        "device": device_name(load.device),
+    record: Record = {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "provenance": provenance(_ROOT) | {"command": "python -m fedbench.bench systems"},
+        "device": torch.cuda.get_device_name() if load.device == "cuda" else load.device,
         "dtype": load.dtype,
-        "peak_flops": peak,
-        "idle_watts": idle,
+        "peak_flops": peak_flops(load),
+        "idle_watts": idle_watts(meter),
         "how": dict(meter.how()),
         "texts": TEXTS.name,
         "batch_size": load.work.batch_size,
-        "rows": rows,
-        "beside": beside,
+        "rows": [],
+        "beside": [],
     }
+    parts: list[tuple[str, str, Part]] = [
+        (name, kind, part)
+        for name in load.names
+        for kind, part in (("rows", _of_methods), ("beside", _beside))
+        if kind == "rows" or name in load.beside
+    ]
+    for name, kind, part in tqdm(parts, unit="part"):
+        shape, architecture = shapes[name]
+        model = build(shape, architecture, load.device, load.dtype)
+        about = {"backbone": name, "parameters": model.num_parameters()}
+        for row in part(model, shape, architecture, load, meter):
+            record[kind].append(about | row)
+            keep(record)
+        del model
+        _free(load.device)
+    return record
 
 
 def _of_methods(
@@ -112,7 +125,6 @@ def _of_methods(
             pack(model, load.dtype)
             _free(load.device)
         tuned = _attach(model, architecture, config)
-        print(name, flush=True)
         found = _steps(tuned, batches_of(held, config, "systems"), config, load, meter)
         yield {
             "way": name,
@@ -128,15 +140,14 @@ def _steps(
     model: Any, batches: Batches, config: RunConfig, load: Load, meter: Meter
 ) -> dict[str, Any]:
     """Seconds and joules of several calls that make the same steps, and the peak of memory."""
-    call = partial(train, model, config=config, progress=(0.0, 1.0), objective=LocalObjective())
-    call(batches=batches[:2])  # the first steps of a process are slower than all others
+    _ours(model, batches[:2], config)  # the first steps of a process are slower than all others
     _wait(load.device)
     reset_peak()
     seconds, joules = [], []
     for _ in range(load.repeats):
         meter.start()
         began = time.perf_counter()
-        report = call(batches=batches)
+        report = train(model, batches, config, (0.0, 1.0), LocalObjective())
         _wait(load.device)
         seconds.append(time.perf_counter() - began)
         joules.append(dict(meter.stop()))
@@ -151,27 +162,42 @@ def _steps(
     }
 
 
-def _beside(model: Any, architecture: str, load: Load) -> Iterator[Row]:
+def _beside(
+    model: Any, shape: backbones.Shape, architecture: str, load: Load, meter: Meter
+) -> Iterator[Row]:
     """Our steps and a user's on the same batches, repeat by repeat, with LoRA."""
-    for shape in SHAPES.values():
-        held = sequences(shape, load.work.steps * load.work.batch_size, "systems")
+    for texts in SHAPES.values():
+        held = sequences(texts, load.work.steps * load.work.batch_size, "systems")
         seconds: dict[str, list[float]] = {OURS: [], PLAIN_DRY: [], PLAIN: []}
-        for repeat in range(load.repeats + 1):  # the first is not counted
-            for name, dropout in ((OURS, 0.0), (PLAIN_DRY, 0.0), (PLAIN, DROPOUT)):
+        for repeat in range(load.repeats + 1):
+            for dropout, names in ((0.0, (OURS, PLAIN_DRY)), (DROPOUT, (PLAIN,))):
                 config = _config(load, {"dropout": dropout})
                 tuned = _attach(model, architecture, config)
                 batches = batches_of(held, config, "systems")
-                _wait(load.device)
-                began = time.perf_counter()
-                if name == OURS:
-                    train(tuned, batches, config, (0.0, 1.0), LocalObjective())
-                else:
-                    plain_loop.train(tuned, batches, config.learning_rate)
-                _wait(load.device)
-                if repeat:
-                    seconds[name].append(time.perf_counter() - began)
+                for name in names:
+                    took = _seconds(partial(LOOPS[name], tuned, batches, config), load.device)
+                    seconds[name] += [took] if repeat else []  # the first is not counted
                 METHODS[config.method].detach(tuned)
-        yield {"shape": shape.name, "steps": load.work.steps, "seconds": seconds}
+        yield {"shape": texts.name, "steps": load.work.steps, "seconds": seconds}
+
+
+def _ours(model: Any, batches: Batches, config: RunConfig) -> object:
+    return train(model, batches, config, (0.0, 1.0), LocalObjective())
+
+
+def _plain(model: Any, batches: Batches, config: RunConfig) -> object:
+    return plain_loop.train(model, batches, config.learning_rate)
+
+
+LOOPS = {OURS: _ours, PLAIN_DRY: _plain, PLAIN: _plain}
+
+
+def _seconds(call: Callable[[], object], device: str) -> float:
+    _wait(device)
+    began = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - began
 
 
 def _config(load: Load, fields: Mapping[str, Any]) -> RunConfig:
@@ -202,19 +228,8 @@ def peak_flops(load: Load) -> float:
     kind = {"device": load.device, "dtype": getattr(torch, load.dtype)}
     side = load.side
     left, right = torch.randn(side, side, **kind), torch.randn(side, side, **kind)
-    seconds = []
-    for _ in range(10):
-        _wait(load.device)
-        began = time.perf_counter()
-        torch.mm(left, right)
-        _wait(load.device)
-        seconds.append(time.perf_counter() - began)
-    return 2 * side**3 / min(seconds)
-
-
-def device_name(device: str) -> str:
-    """What the maker calls it."""
-    return torch.cuda.get_device_name() if device == "cuda" else device
+    best = min(_seconds(lambda: torch.mm(left, right), load.device) for _ in range(10))
+    return 2 * side**3 / best
 
 
 def _wait(device: str) -> None:

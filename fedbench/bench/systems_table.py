@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fedbench.bench.pairs import ratios, spread
 from fedbench.bench.sides import OURS, PLAIN, PLAIN_DRY
 from fedbench.energy.meters import MEASURED
-from fedbench.files import write_bytes, write_json
-from fedbench.paths import home
+from fedbench.files import read_json, write_bytes, write_json
 from fedbench.report.writing import latex, markdown, numbers
 
 if TYPE_CHECKING:
@@ -23,22 +22,15 @@ RECORDED, FIGURES = Path("data/systems"), Path("figures/systems")  #: in the che
 NOT_MEASURED = "not measured"
 
 
-def finish(record: Record, *, keep: bool) -> str:
-    """Write the record and its tables; return what to print.
-
-    Args:
-        record: from :func:`fedbench.bench.systems.measure`.
-        keep: whether the checkout keeps it, or it stays in ``build/systems/``.
-
-    Raises:
-        FedbenchError: a folder cannot be written.
-    """
+def file_of(record: Record, folder: Path) -> Path:
+    """The file of a record, named by its device."""
     name = re.sub(r"[^a-z0-9]+", "-", record["device"].lower()).strip("-")
-    path = (RECORDED if keep else home() / "systems") / f"{name}.json"
-    write_json(path, record)
-    folder = FIGURES if keep else home() / "systems"
-    pages = save(record, name, folder)
-    return f"{pages}\nRecord: {path}\nTables: {folder}"
+    return folder / f"{name}.json"
+
+
+def recorded(folder: Path = RECORDED) -> dict[str, Record]:
+    """The records of a folder by the names of their devices' files."""
+    return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
 
 
 def save(record: Record, name: str, folder: Path) -> str:
