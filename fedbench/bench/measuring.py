@@ -16,7 +16,7 @@ from fedbench.bench.plan import Plan
 from fedbench.bench.rounds import ROUNDERS, measure_rounds
 from fedbench.bench.shapes import Alone, Timed, parameters
 from fedbench.bench.stepping import STEPPERS, measure_steps
-from fedbench.provenance import provenance
+from fedbench.provenance import fingerprint, provenance
 from fedbench.seeding import single_thread
 
 _ROOT = "fedbench.running"  #: whose code is timed
@@ -40,7 +40,7 @@ def measure(plan: Plan, progress: bool = True) -> dict[str, Any]:
     logging.disable_progress_bar()  # it would draw over ours
     began = time.time()
     # Before anything is timed: files may change meanwhile, and were not what was measured.
-    origin = provenance(_ROOT) | {"command": "python -m fedbench.bench"}
+    origin = provenance(fingerprint(_ROOT)) | {"command": "python -m fedbench.bench"}
     with single_thread(), _bar(_cost(plan), progress) as start:
         peaks = [peak_flops()]
         started = start_up(plan.start_up, plan.repeats, start("start-up", _PROGRAM))

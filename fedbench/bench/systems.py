@@ -27,9 +27,9 @@ from fedbench.energy.suite import idle_watts
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
 from fedbench.models.tensors import count, trained_tensors
-from fedbench.provenance import provenance
+from fedbench.provenance import fingerprint, provenance
 from fedbench.report import shapes as backbones
-from fedbench.report.needs import Facts, memory
+from fedbench.report.needs import Facts, tensors
 from fedbench.seeding import seeded
 from fedbench.streams import seed_of
 from fedbench.train import LocalObjective, train
@@ -38,6 +38,7 @@ from fedbench.train import LocalObjective, train
 TEXTS = Shape("512 tokens, 128 supervised", 2, (380,) * 6, 2, (127,) * 6, longest=512)
 
 _WORK = Work(sites=1, cohort=1, steps=8, batch_size=8)
+_COMMAND = "python -m fedbench.bench systems"
 _ROOT = "fedbench.running"  #: whose code is timed
 
 #: The configurations of a backbone, by name. The packed backbone comes last: it replaces the plain.
@@ -85,7 +86,8 @@ def measure(
     """
     record: Record = {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "provenance": provenance(_ROOT) | {"command": "python -m fedbench.bench systems"},
+        "provenance": provenance(fingerprint(_ROOT))
+        | {"command": "python -m fedbench.bench systems"},
         "device": torch.cuda.get_device_name() if load.device == "cuda" else load.device,
         "dtype": load.dtype,
         "peak_flops": peak_flops(load),
@@ -120,7 +122,7 @@ def _of_methods(
     work = load.work
     held = sequences(TEXTS, work.steps * work.batch_size, "systems")
     for name, fields in WAYS.items():
-        config = _config(load, fields)
+        config = configured(load, fields)
         if config.compute == "nf4" and not getattr(model, "is_loaded_in_4bit", False):
             pack(model, load.dtype)
             _free(load.device)
@@ -129,7 +131,7 @@ def _of_methods(
         yield {
             "way": name,
             "trained_parameters": count(trained_tensors(tuned)),
-            "predicted_bytes": memory(config, _facts(work), shape),
+            "predicted_bytes": tensors(config, facts(work), shape),
             **found,
         }
         METHODS[config.method].detach(tuned)
@@ -171,7 +173,7 @@ def _beside(
         seconds: dict[str, list[float]] = {OURS: [], PLAIN_DRY: [], PLAIN: []}
         for repeat in range(load.repeats + 1):
             for dropout, names in ((0.0, (OURS, PLAIN_DRY)), (DROPOUT, (PLAIN,))):
-                config = _config(load, {"dropout": dropout})
+                config = configured(load, {"dropout": dropout})
                 tuned = _attach(model, architecture, config)
                 batches = batches_of(held, config, "systems")
                 for name in names:
@@ -200,7 +202,8 @@ def _seconds(call: Callable[[], object], device: str) -> float:
     return time.perf_counter() - began
 
 
-def _config(load: Load, fields: Mapping[str, Any]) -> RunConfig:
+def configured(load: Load, fields: Mapping[str, Any]) -> RunConfig:
+    """The run whose training steps are made, with ``fields`` of one of :data:`WAYS`."""
     where = {"device": load.device, "dtype": load.dtype, "max_tokens": TEXTS.longest}
     return config_of(load.work).model_copy(update=where | dict(fields))
 
@@ -218,7 +221,8 @@ def _release(model: Any, config: RunConfig) -> None:
         model.activation_checkpointing_disable()
 
 
-def _facts(work: Work) -> Facts:
+def facts(work: Work) -> Facts:
+    """What a plan would be told of these texts."""
     tokens = float(TEXTS.longest)
     return Facts(work.steps * work.batch_size, 0, 0, tokens, tokens, tokens, "drawn")
 

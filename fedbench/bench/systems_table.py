@@ -76,7 +76,7 @@ def _row(row: Mapping[str, Any], record: Record) -> dict[str, Any]:
             round(1000 * spread(spent).median / row["tokens"], 1) if measured else NOT_MEASURED
         ),
         "peak_gb": round(row["peak_bytes"] / 1e9, 1),
-        "predicted_gb": round(row["predicted_bytes"] / 1e9, 1),
+        "predicted_over_peak": round(row["predicted_bytes"] / row["peak_bytes"], 2),
     }
 
 
@@ -94,7 +94,7 @@ def methods_caption(record: Record) -> str:
         f"steps. Share of peak: counted operations over the {peak:.0f} TFLOP/s of a matrix product "
         "measured here; what checkpointing computes again is not counted. Joules are those of "
         f"measured components, idle power included ({watts}); {how}. Peak: what the allocator "
-        "handed out; predicted: what fedbench plan says of the same run."
+        "handed out; predicted: the tensors that fedbench plan counts for the same steps."
     )
 
 

@@ -130,12 +130,17 @@ def limited(config: RunConfig, facts: Facts) -> tuple[int, int, int]:
 
 
 def memory(config: RunConfig, facts: Facts, shape: Shape) -> float:
-    """Bytes at the peak: 1.1 x (weights + adapter and optimizer + activations + logits) + fixed."""
+    """Bytes that the device must have: 1.1 x what :func:`tensors` says + fixed."""
+    return RESERVE * tensors(config, facts, shape) + FIXED[config.device]
+
+
+def tensors(config: RunConfig, facts: Facts, shape: Shape) -> float:
+    """Bytes of all tensors at the peak: weights + adapter and optimizer + activations + logits."""
     parts = weights(config, shape) + optimizer(config, shape)
     if config.setting != "base":
         parts += activations(config, facts, shape)
         parts += config.batch_size * ANSWER * shape.vocabulary * 4 * 3
-    return RESERVE * parts + FIXED[config.device]
+    return parts
 
 
 def weights(config: RunConfig, shape: Shape) -> float:

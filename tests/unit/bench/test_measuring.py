@@ -8,6 +8,7 @@ from fedbench.bench import figure, showing
 from fedbench.bench.__main__ import main
 from fedbench.bench.records import recorded, version
 from fedbench.bench.table import rows
+from fedbench.provenance import fingerprint
 
 
 def test_everything_of_the_plan_is_in_the_record_which_is_plain_json(record, plan):
@@ -16,7 +17,7 @@ def test_everything_of_the_plan_is_in_the_record_which_is_plain_json(record, pla
     assert all(len(each) == 1 for one in record["steps"] for each in one["seconds"].values())
     assert record["rounds"][0]["training_seconds"][0] < record["rounds"][0]["seconds"]["ours"][0]
     assert record["start_up"].keys() == {"help"}
-    assert record["provenance"]["code"]
+    assert record["provenance"]["code"] == fingerprint("fedbench.running")
 
 
 def test_bytes_on_the_wire_are_the_adapter_and_little_more(record):
