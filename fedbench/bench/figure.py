@@ -28,8 +28,9 @@ _NAMES = ("2M", "7M", "30M", "")
 _MARKERS = dict(zip(_NAMES, "os^D", strict=True))
 CAPTION = (
     "Medians of interleaved repeats on one thread in fp32, least and greatest as lines; whole "
-    "processes once. Dashed: the greatest value asked for. Rows are recorded versions, each on the "
-    "machine that its record names: values of two machines are not to be compared."
+    "processes once, and none of them with dropout. Dashed: the greatest value asked for. Rows are "
+    "recorded versions, each on the machine that its record names: values of two machines are not "
+    "to be compared."
 )
 
 

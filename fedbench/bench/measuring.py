@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from fedbench.bench.alone import measure_alone
 from fedbench.bench.machine import peak_flops, start_up
+from fedbench.bench.outcome import check_same_end
 from fedbench.bench.plan import Plan
 from fedbench.bench.rounds import ROUNDERS, measure_rounds
 from fedbench.bench.shapes import Alone, Timed, parameters
@@ -55,6 +56,7 @@ def measure(plan: Plan, progress: bool = True) -> dict[str, Any]:
         ]
         peaks.append(peak_flops())
         alone = [_alone(each, start) for each in plan.alone]
+        check_same_end(alone)
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
         "provenance": origin,

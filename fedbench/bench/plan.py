@@ -26,7 +26,7 @@ _ONE_WORD = SHAPES["one-word answers"]
 _STEPS = {"2M": 4, "7M": 2, "30M": 1}
 #: Half of the sites, ten steps each; twice as many sites would double both sides of every ratio.
 _ROUND = Work(sites=4, cohort=2, steps=10)
-_FEDERATION = Work(sites=8, cohort=4, steps=10)
+_FEDERATION = Work(sites=4, cohort=4, steps=10)
 
 #: Rounds at 7M have one shape, and what stands beside Flower is 2M, to end within 20 minutes.
 STANDARD = Plan(
@@ -40,9 +40,9 @@ STANDARD = Plan(
         *(Timed(SIZES["2M"], shape, _ROUND) for shape in SHAPES.values()),
         Timed(SIZES["7M"], _ONE_WORD, _ROUND),
     ),
-    alone=(
-        *(Alone(who, SIZES["2M"], _ONE_WORD, _FEDERATION, 10) for who in (OURS, FLOWER)),
-        *(Alone(who, SIZES["2M"], _ONE_WORD, _FEDERATION, 1) for who in (PLAIN, TRAINER)),
+    alone=tuple(
+        Alone(who, SIZES["2M"], _ONE_WORD, _FEDERATION, 10)
+        for who in (OURS, PLAIN, TRAINER, FLOWER)
     ),
     start_up=(*PROGRAMS, KERNEL),
 )

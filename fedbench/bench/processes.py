@@ -1,4 +1,4 @@
-"""A command with all processes that it starts: how long, and how much memory at its peak."""
+"""A command with all processes that it starts: how long, on how much processor and memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fedbench.errors import FedbenchError
 
@@ -27,15 +27,16 @@ def measured(command: Sequence[str], output: Path) -> dict[str, Any]:
         output: file for what it prints.
 
     Returns:
-        ``seconds``; ``peak_bytes``, the private memory of all processes with what they map and
-        share counted once; ``resident_bytes``, where it counts in each; and ``processes``, all
-        three at their peaks.
+        ``seconds``; ``user_seconds`` of processors, of all processes together; ``peak_bytes``,
+        the private memory of all processes with what they map and share counted once;
+        ``resident_bytes``, where it counts in each; and ``processes``, all three at their peaks.
 
     Raises:
         FedbenchError: it ended with another status than 0.
     """
     token = secrets.token_hex(8)
     peaks = {"peak_bytes": 0, "resident_bytes": 0, "processes": 0}
+    used: dict[str, float] = {}
     began = time.perf_counter()
     with output.open("wb") as printed:
         process = subprocess.Popen(
@@ -43,7 +44,9 @@ def measured(command: Sequence[str], output: Path) -> dict[str, Any]:
         )
         try:
             while process.poll() is None:
-                now = totals(list(_memory_of(token)))
+                looks = list(_looks(token))
+                used.update((look.process, look.user_seconds) for look in looks)
+                now = totals([look.memory for look in looks])
                 peaks = {name: max(value, now[name]) for name, value in peaks.items()}
                 time.sleep(_PAUSE)
         finally:
@@ -53,7 +56,7 @@ def measured(command: Sequence[str], output: Path) -> dict[str, Any]:
     if process.returncode:
         last = output.read_text("utf-8", "replace").strip().splitlines()[-1:] or ["nothing"]
         raise FedbenchError(f"{' '.join(command[1:5])} failed; its last words: {last[0]}")
-    return {"seconds": seconds, **peaks}
+    return {"seconds": seconds, "user_seconds": sum(used.values()), **peaks}
 
 
 def totals(memories: Sequence[Mapping[str, int]]) -> dict[str, int]:
@@ -70,15 +73,28 @@ def totals(memories: Sequence[Mapping[str, int]]) -> dict[str, int]:
     }
 
 
-def _memory_of(token: str) -> Iterator[dict[str, int]]:
-    """Memory by kind of every process that carries the token; none where there is no /proc."""
+class _Look(NamedTuple):
+    process: str
+    user_seconds: float  #: until now: what a process does after the last look is not counted
+    memory: dict[str, int]
+
+
+def _looks(token: str) -> Iterator[_Look]:
+    """At every process that carries the token; none where there is no /proc."""
     mark = f"{_MARK}={token}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if mark in (folder / "environ").read_bytes().split(b"\0"):
-                yield memory((folder / "status").read_text(encoding="utf-8"))
+                stat, status = ((folder / name).read_text("utf-8") for name in ("stat", "status"))
+                yield _Look(folder.name, user_seconds(stat), memory(status))
         except OSError:  # it has ended, or is somebody else's
             continue
+
+
+def user_seconds(stat: str) -> float:
+    """Seconds outside the kernel that ``/proc/PID/stat`` tells, whatever the program is called."""
+    ticks = stat.rpartition(")")[2].split()[11]
+    return int(ticks) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(status: str) -> dict[str, int]:

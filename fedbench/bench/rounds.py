@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from fedbench.bench.pairs import interleaved
 from fedbench.bench.seconds import observed_seconds
 from fedbench.bench.shapes import (
     Batches,
+    Held,
     Timed,
     batches_of,
     config_of,
@@ -21,13 +22,10 @@ from fedbench.bench.shapes import (
 from fedbench.bench.sides import DROPOUT, OURS, PLAIN, TRAINER, Side, ours, plain, trainer
 from fedbench.config import RunConfig
 from fedbench.engines.in_process import InProcess
-from fedbench.federation import draw_cohort, federate
+from fedbench.federation import Federated, draw_cohort, federate
 from fedbench.models.tensors import trained_tensors
 from fedbench.rules.rule import State
 from fedbench.site import SiteContext
-from fedbench.tokens import Answered
-
-Held = Mapping[str, Sequence[Answered]]
 
 ROUNDERS = 3  #: how many take part
 
@@ -49,7 +47,7 @@ def measure_rounds(timed: Timed, repeats: int, tick: Callable[[], None]) -> dict
 
     def our_round() -> None:
         with observed_seconds() as seconds:
-            logs.extend(federation(sides[OURS].model, initial, config, held))
+            logs.extend(federation(sides[OURS].model, initial, config, held).log)
         trained.append(seconds["train"])
 
     calls = {
@@ -71,7 +69,7 @@ def measure_rounds(timed: Timed, repeats: int, tick: Callable[[], None]) -> dict
     }
 
 
-def federation(model: Any, initial: State, config: RunConfig, held: Held) -> list[dict[str, Any]]:
+def federation(model: Any, initial: State, config: RunConfig, held: Held) -> Federated:
     """All rounds of ours, with real payloads, checkpoints on disk, and nothing to validate."""
     with tempfile.TemporaryDirectory(prefix="fedbench-") as folder:
         contexts = {
@@ -87,7 +85,7 @@ def federation(model: Any, initial: State, config: RunConfig, held: Held) -> lis
             )
             for site, examples in held.items()
         }
-        return federate(config, InProcess(contexts), list(held), initial, Path(folder)).log
+        return federate(config, InProcess(contexts), list(held), initial, Path(folder))
 
 
 def peer_round(side: Side, batches: Mapping[str, Batches]) -> None:

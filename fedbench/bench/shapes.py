@@ -20,6 +20,7 @@ from fedbench.train import batches_of_turn, examples_of_turn
 VOCABULARY = 4096  #: of the built-in backbones
 _SHARES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95)  #: of examples that are at most so long
 Batches = Sequence[Sequence[Answered]]
+Held = Mapping[str, Sequence[Answered]]  #: what every site holds
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,10 @@ class Timed:
 
 @dataclass(frozen=True)
 class Alone:
-    """One process: who, on what, for how many rounds."""
+    """One process: who, on what, for how many rounds.
+
+    Every site takes part in every round, because Flower would draw other cohorts.
+    """
 
     who: str
     size: Size
@@ -136,7 +140,7 @@ def site_names(work: Work) -> list[str]:
     return [f"site{number:02d}" for number in range(work.sites)]
 
 
-def holdings(shape: Shape, work: Work) -> dict[str, list[Answered]]:
+def holdings(shape: Shape, work: Work) -> Held:
     """What every site holds: exactly what it processes in one round."""
     count = work.steps * work.batch_size
     return {site: sequences(shape, count, site) for site in site_names(work)}

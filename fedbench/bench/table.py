@@ -11,7 +11,9 @@ from fedbench.bench.pairs import Spread, ratios, spread
 from fedbench.bench.sides import OURS, OURS_WET, PLAIN, TRAINER
 from fedbench.bench.targets import (
     ALONE_MEMORY,
+    ALONE_STEPS,
     ALONE_TIME,
+    ALONE_USER,
     HELP,
     ROUND,
     ROUND_STEPS,
@@ -97,6 +99,9 @@ def _of_processes(every: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
             yield _absent(f"{ALONE_MEMORY} / {one['who']}", where, one["missing"])
             continue
         yield _row(f"{ALONE_TIME}, {one['who']}", where, "s", spread([one["seconds"]]))
+        user = spread([one["user_seconds"]])
+        yield _row(f"{ALONE_USER}, {one['who']}", where, "s", user)
+        yield _row(f"{ALONE_STEPS}, {one['who']}", where, "", spread([one["steps"]]))
         memory = spread([one["peak_bytes"] / _MB])
         yield _row(f"{ALONE_MEMORY}, {one['who']}", where, "MB", memory)
     for who in there.keys() & {PLAIN, TRAINER, FLOWER}:

@@ -20,7 +20,9 @@ class Target:
 
 
 STEP, ROUND, ROUND_STEPS = "step", "round", "round / its own steps"
-ALONE_TIME, ALONE_MEMORY, HELP = "whole process, time", "whole process, memory", "start-up, help"
+ALONE_TIME, ALONE_MEMORY = "whole process, time", "whole process, memory"
+ALONE_USER, ALONE_STEPS = "whole process, user time", "whole process, steps"
+HELP = "start-up, help"
 
 TARGETS: tuple[Target, ...] = (
     Target(f"{STEP} / {PLAIN}", ONE_WORD, 0.40),

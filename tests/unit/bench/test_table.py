@@ -34,7 +34,8 @@ ROUND = {
 
 def _alone(who, seconds, peak, rounds=10):
     known = {"who": who, "size": "2M", "shape": "one-word answers", "rounds": rounds}
-    return known | {"seconds": seconds, "peak_bytes": peak}
+    used = {"seconds": seconds, "user_seconds": seconds / 2, "peak_bytes": peak}
+    return known | used | {"steps": 40 * rounds}
 
 
 def _record(**parts):
@@ -98,6 +99,13 @@ def test_processes_are_compared_in_time_only_where_they_did_as_many_rounds():
     assert found["whole process, memory / Flower"].verdict == "met by 20 %"
     assert found["whole process, memory / Trainer"].median == 0.5
     assert "whole process, time / Trainer" not in found
+
+
+def test_a_process_says_how_many_steps_it_made_on_how_much_processor_time():
+    found = _by_quantity(_record(alone=[_alone("ours", 10.0, 4e8)]))
+    user = found["whole process, user time, ours"]
+    assert (user.median, user.unit) == (5.0, "s")
+    assert found["whole process, steps, ours"].median == 400
 
 
 def test_what_is_not_installed_is_a_row_that_says_so():
