@@ -40,6 +40,7 @@ class GridSpec(Frozen):
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     settings: tuple[Setting, ...] = SETTINGS
+    partitions: tuple[PartitionConfig, ...] = ()  #: empty: those of the profile
     passes: tuple[float, ...] = ()  #: that its search tries; empty: those of the profile's search
     common: Mapping[str, Any] = {}
 
@@ -161,9 +162,9 @@ def settings_of(
     spec: ProfileSpec, grid: GridSpec
 ) -> Iterator[tuple[Setting, PartitionConfig, int]]:
     """Settings with partition and seed; what a setting does not depend on is not repeated."""
+    every = grid.partitions or spec.partitions
     for setting in grid.settings:
-        partitions = spec.partitions if setting in ("local", "federated") else spec.partitions[:1]
-        for partition in partitions:
+        for partition in every if setting in ("local", "federated") else every[:1]:
             for seed in grid.seeds[:1] if setting == "base" else grid.seeds:
                 yield setting, partition, seed
 

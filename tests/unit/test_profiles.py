@@ -87,9 +87,9 @@ def test_every_cell_has_the_settings_of_its_block_with_the_same_seeds(name, tune
 def test_federated_and_local_see_the_same_partitions(name, tuned):
     seen = defaultdict(set)
     for run in load(name).runs:
-        seen[run.setting].add(run.partition)
+        seen[run.setting].add((run.task, run.backbone, run.method, run.partition))
     assert seen["federated"] == seen["local"]
-    assert {partition.sites for partition in seen["centralized"] | seen["base"]} == {1}
+    assert {partition.sites for *_, partition in seen["centralized"] | seen["base"]} == {1}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -142,6 +142,14 @@ def test_overlapping_blocks_do_not_repeat_a_run(own):
     block = {"tasks": ["fpb"], "backbones": ["b"], "methods": ["lora"], "seeds": [0, 1]}
     write(own, "own", grid=[block, {**block, "methods": ["lora", "ia3"]}])
     assert len(load("own").runs) == 2 * 11
+
+
+def test_a_block_may_see_fewer_partitions_than_the_profile(own):
+    grid = {"tasks": ["fpb"], "backbones": ["b"], "methods": ["lora"], "seeds": [0]}
+    write(own, "own", grid=[{**grid, "partitions": [{"kind": "iid", "sites": 3}]}])
+    assert sorted((run.setting, run.partition.sites) for run in load("own").runs) == [
+        ("base", 1), ("centralized", 1), ("federated", 3), ("local", 3),
+    ]  # fmt: skip
 
 
 def test_a_block_wins_over_the_profile(own):
