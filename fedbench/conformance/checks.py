@@ -21,6 +21,7 @@ from fedbench.conformance.world import (
     drawn,
     mean,
     moving,
+    narrow,
     still,
 )
 from fedbench.rules.lora_halves import downs, ups
@@ -28,7 +29,14 @@ from fedbench.rules.rule import Claim
 
 TOLERANCE = 1e-5  #: fp32, and decompositions of small matrices
 START = drawn(0)
+FRESH = {name: value * (name not in ups(START)) for name, value in START.items()}
 SITES = [moving(1, 1), moving(2, 5), moving(3, 2), moving(4, 4), moving(5, 3)]
+#: sites that hold one, two and three ranks
+NARROW = [narrow(site, rank) for site, rank in zip(SITES, (1, 2, RANK, 2), strict=False)]
+WEIGHTED: frozenset[Claim] = frozenset({"weighted"})
+ALONE: frozenset[Claim] = frozenset({"alone"})
+EXACT: frozenset[Claim] = frozenset({"exact"})
+RANKS: frozenset[Claim] = frozenset({"ranks"})
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class Check:
     name: str
     question: str
     error: Callable[[Subject], float]
-    claim: Claim | None = None  #: it can fail only for who claims this
+    claims: frozenset[Claim] = frozenset()  #: it can fail only for who claims all of these
     limit: float = TOLERANCE
 
 
@@ -58,11 +66,13 @@ def examine(subject: Subject) -> list[Finding]:
 
 
 def _finding(check: Check, subject: Subject) -> Finding:
+    claimed = check.claims <= subject.claims
     try:
         error = check.error(subject)
     except Exception as raised:  # somebody else's code may raise anything
-        return Finding(check, float("nan"), "failed", f"{type(raised).__name__}: {raised}")
-    if check.claim is not None and check.claim not in subject.claims:
+        verdict = "failed" if claimed else "not claimed"
+        return Finding(check, float("nan"), verdict, f"{type(raised).__name__}: {raised}")
+    if not claimed:
         return Finding(check, error, "not claimed")
     return Finding(check, error, "passed" if error <= check.limit else "failed")
 
@@ -87,16 +97,19 @@ def _order(subject: Subject) -> float:
 
 
 def _ratio(subject: Subject) -> float:
-    many = [(train, 10 * examples) for train, examples in SITES]
+    many = [site._replace(examples=10 * site.examples) for site in SITES]
     return distance(_adds(subject, many), _adds(subject, SITES))
 
 
 def _weight(subject: Subject) -> float:
     """How far a site with nearly all examples is from deciding, over that with hardly any."""
-    light, heavy = SITES[0][0], SITES[1][0]
-    alone = _adds(subject, [(heavy, 1)])
-    heard = distance(_adds(subject, [(light, 1), (heavy, 10**6)]), alone)
-    ignored = distance(_adds(subject, [(light, 10**6), (heavy, 1)]), alone)
+    few, many = 1, 10**6
+    light, heavy = SITES[0], SITES[1]
+    alone = _adds(subject, [heavy._replace(examples=few)])
+    heard, ignored = (
+        distance(_adds(subject, [light._replace(examples=n), heavy._replace(examples=m)]), alone)
+        for n, m in ((few, many), (many, few))
+    )
     return heard / ignored if ignored else 1.0
 
 
@@ -113,8 +126,7 @@ def _still(subject: Subject) -> float:
 
 def _alive(subject: Subject) -> float:
     """1 if, of factors whose product is zero, a direction is left with both parts zero."""
-    fresh = {name: value * (name not in ups(START)) for name, value in START.items()}
-    after = _played(subject, [still(), still()], start=fresh).shared
+    after = _played(subject, [still(), still()], start=FRESH).shared
     return float(any(not after[name].abs().sum(1).all() for name in downs(after)))
 
 
@@ -126,23 +138,41 @@ def _alone(subject: Subject) -> float:
 def _memory(subject: Subject) -> float:
     """The same after a round of others: nothing of theirs may come back."""
     before, after = subject.play(START, [SITES[:3], [moving(7)]], SCALE)
-    weights = {n: v for n, v in before.shared.items() if n not in START}
-    return distance(added(after.shared), added(weights | after.trained[0]))
+    return distance(added(after.shared), added(_backbone(before) | after.trained[0]))
 
 
-def _truth(found: Round) -> Weights:
-    return mean([added(each) for each in found.trained], [n for _, n in SITES])
+def _backbone(found: Round) -> Adapter:
+    """What was added to the frozen weights so far."""
+    return {name: value for name, value in found.shared.items() if name not in START}
+
+
+def _truth(found: Round, sites: list[Site]) -> Weights:
+    return mean([added(each) for each in found.trained], [site.examples for site in sites])
 
 
 def _exact(subject: Subject) -> float:
     found = _played(subject, SITES)
-    return distance(added(found.shared), _truth(found))
+    return distance(added(found.shared), _truth(found, SITES))
 
 
 def _best(subject: Subject) -> float:
     found = _played(subject, SITES)
-    best = {module: cut(weight, RANK) for module, weight in _truth(found).items()}
+    best = {module: cut(weight, RANK) for module, weight in _truth(found, SITES).items()}
     return distance(added(found.shared), best)
+
+
+def _few(subject: Subject) -> float:
+    """One with fewer ranks alone, after a round of others."""
+    before, after = subject.play(START, [SITES[:3], [NARROW[0]]], SCALE)
+    return distance(added(after.shared), added(_backbone(before) | after.trained[0]))
+
+
+def _unequal(subject: Subject) -> float:
+    """In the second of two rounds, when ranks that some sites lack have been learned by others."""
+    before, after = subject.play(START, [NARROW, NARROW[::-1]], SCALE)
+    truth = mean([added(_backbone(before) | each) for each in after.trained],
+                 [site.examples for site in NARROW[::-1]])  # fmt: skip
+    return distance(added(after.shared), truth)
 
 
 CHECKS = (
@@ -150,11 +180,13 @@ CHECKS = (
     Check("order", "Does the order of sites not matter?", _order),
     Check("all heard", "Do sites behind the first one count?", _heard),
     Check("ratio", "Do ten times the examples everywhere change nothing?", _ratio),
-    Check("weight", "Does a site with more examples count more?", _weight, "weighted", 0.2),
+    Check("weight", "Does a site with more examples count more?", _weight, WEIGHTED, 0.2),
     Check("no drift", "Does the model stay where no site learns anything?", _still),
     Check("alive", "Can all directions still learn where B is zero?", _alive),
-    Check("one site", "Does a site alone become the shared adapter?", _alone, "alone"),
-    Check("memory", "Also after a round of others?", _memory, "alone"),
-    Check("exact", "Is it the true mean of B A over sites?", _exact, "exact"),
-    Check("best", "Is it the best of the shared rank for that mean?", _best, "best"),
+    Check("one site", "Does a site alone become the shared adapter?", _alone, ALONE),
+    Check("memory", "Also after a round of others?", _memory, ALONE),
+    Check("exact", "Is it the true mean of B A over sites?", _exact, EXACT),
+    Check("best", "Is it the best of the shared rank for that mean?", _best, frozenset({"best"})),
+    Check("fewer ranks", "Also if the site alone has fewer ranks?", _few, ALONE | RANKS),
+    Check("unequal ranks", "Is it exact for unequal ranks, too?", _unequal, EXACT | RANKS),
 )

@@ -8,7 +8,8 @@ of the shared adapter that all sites received, what each of them made of it, how
 has, and LoRA's scale alpha / r. Adapters are dictionaries of tensors, named as peft names them:
 ``<module>.lora_A.default.weight`` of shape (rank, in) and ``<module>.lora_B.default.weight`` of
 shape (out, rank). Where the result also holds ``<module>.weight`` of shape (out, in), that is to be
-added to the frozen weight, from now on and in all rounds to come; sites do not train it. What the
+added to the frozen weight, from now on and in all rounds to come; sites do not train it. Where it
+claims ``ranks``, what a site made may hold the first ranks only: rows of A, columns of B. What the
 function promises may stand in its attribute ``claims``, a set of names of
 :data:`fedbench.rules.rule.Claim`; without it, it promises what FedAvg does.
 """
@@ -17,21 +18,29 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
+from typing import NamedTuple, get_args
 
 from torch import Tensor
 
 from fedbench.errors import FedbenchError
-from fedbench.federation import weighted_sum
+from fedbench.models.ranks import narrowed, padded
+from fedbench.reduction import weighted_sum
 from fedbench.rules import rule_of
-from fedbench.rules.lora_halves import DOWN, UP
-from fedbench.rules.rule import USUAL, Claim, Rule
+from fedbench.rules.lora_halves import DOWN, UP, downs
+from fedbench.rules.rule import USUAL, Claim, Message, Rule, State, Work
 
 Adapter = dict[str, Tensor]
 Aggregate = Callable[[Adapter, Sequence[Adapter], Sequence[int], float], Adapter]
-#: what a site makes of the adapter that it received, and its number of examples
-Site = tuple[Callable[[Adapter], Adapter], int]
+
+
+class Site(NamedTuple):
+    """A site of a round."""
+
+    train: Callable[[Adapter], Adapter]  #: what it makes of the adapter that it received
+    examples: int
+    rank: int | None = None  #: how many ranks it holds, the first ones; all if none are told
 
 
 @dataclass(frozen=True)
@@ -61,14 +70,24 @@ def subject_of(text: str) -> Subject:
         FedbenchError: there is neither.
     """
     module, _, function = text.partition(":")
+    if "." not in module and (not function or "=" in function):
+        return of_rule(text)  # a rule's options are told with =
+    if not function:
+        raise FedbenchError(f"{text} names a module and no function in it: write {text}:FUNCTION.")
     try:
-        found = getattr(importlib.import_module(module), function) if "." in module else None
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(module), function)
+    except Exception as error:  # somebody else's module may raise anything
         raise FedbenchError(
-            f"{text} cannot be imported ({error}): name a rule, or module.file:function."
+            f"{text} cannot be imported ({type(error).__name__}: {error}): name a rule, or "
+            "package.module:function as Python finds it from here."
         ) from None
-    if found is None:
-        return of_rule(text)
+    if not callable(found):
+        raise FedbenchError(f"{text} is no function: name one that aggregates.")
+    if unknown := sorted({*getattr(found, "claims", ())} - {*get_args(Claim)}):
+        raise FedbenchError(
+            f"{text} claims {unknown[0]!r}, which is not known (allowed: "
+            f"{', '.join(get_args(Claim))})."
+        )
     return of_function(text, found)
 
 
@@ -80,9 +99,10 @@ def of_function(name: str, aggregate: Aggregate) -> Subject:
         for sites in rounds:
             # Copies: what an aggregator does to its arguments must not reach the next check.
             received = {name: tensor for name, tensor in shared.items() if _is_factor(name)}
-            trained = [train(_copied(received)) for train, _ in sites]
-            kept = [_copied(each) for each in trained]
-            shared = aggregate(_copied(shared), trained, [n for _, n in sites], scale)
+            trained = [_trained(site, received) for site in sites]
+            kept = [padded(each, _rank(received)) for each in map(_copied, trained)]
+            examples = [site.examples for site in sites]
+            shared = aggregate(_copied(shared), trained, examples, scale)
             done.append(Round(_copied(shared), kept))
         return done
 
@@ -90,27 +110,67 @@ def of_function(name: str, aggregate: Aggregate) -> Subject:
 
 
 def of_rule(name: str, rule: Rule | None = None) -> Subject:
-    """A rule, with its state between rounds, and without the payloads that carry it."""
+    """A rule, with its state between rounds, and without the payloads that carry it.
+
+    Of an adapter that sites keep in part, the rest is as it was at first.
+    """
     played = rule or rule_of(name)
 
-    def play(shared: Adapter, rounds: Sequence[Sequence[Site]], scale: float) -> list[Round]:
-        state = played.init(shared, SimpleNamespace(method="lora"))  # type: ignore[arg-type]
+    def play(start: Adapter, rounds: Sequence[Sequence[Site]], scale: float) -> list[Round]:
+        state = played.init(start, _lora(start, scale))  # type: ignore[arg-type]
+        rank = _rank(start)
+        at_sites: dict[str, State] = {}
         done = []
         for sites in rounds:
             heard, kept = [], []
-            for number, (train, examples) in enumerate(sites):
-                message = played.broadcast(state, f"site-{number:02d}")
-                still = played.local(message, {}).frozen
-                held = {name: message.adapter[name] for name in still}
-                trained = train(_copied(message.adapter)) | held
+            for number, site in enumerate(sites):
+                name = f"site-{number:02d}"
+                message = _cut(played.broadcast(state, name), site, rank)
+                before = at_sites.get(name, {})
+                received = played.own(message, before, start)
+                held = {name: received[name] for name in played.local(message, before).frozen}
+                trained = padded(_trained(site, received), rank) | held
                 kept.append(_copied(trained))
-                heard.append(played.upload(message, trained, {}, examples)[0])
+                work = Work(site.examples, steps=2, rates=0.5)
+                given, at_sites[name] = played.upload(message, trained, before, work)
+                heard.append(given)
             each = iter(heard)
             state = played.server(state, weighted_sum(each) if played.reduce == "sum" else each)
-            done.append(Round(_copied(played.broadcast(state, "site-00").adapter), kept))
+            told = played.broadcast(state, "site-00")
+            done.append(Round(_copied(start | told.adapter) | _dense(told.delta, scale), kept))
         return done
 
     return Subject(name, play, played.claims)
+
+
+def _trained(site: Site, received: Adapter) -> Adapter:
+    """What a site makes of an adapter, with as many ranks as it holds."""
+    made = site.train(_copied(received))
+    return made if site.rank is None else narrowed(made, site.rank)
+
+
+def _cut(message: Message, site: Site, rank: int) -> Message:
+    """The message as a site reads it: with zeros for ranks that it does not hold."""
+    held = site.rank or rank
+    adapter, extra = (padded(narrowed(s, held), rank) for s in (message.adapter, message.extra))
+    return replace(message, adapter=adapter, extra=extra)
+
+
+def _rank(adapter: Adapter) -> int:
+    return max(adapter[name].shape[0] for name in downs(adapter))
+
+
+def _dense(delta: State, scale: float) -> Adapter:
+    """By module, what a delta adds to its weight."""
+    ups = {name.partition(UP)[0]: up for name, up in delta.items() if UP in name}
+    downs = {name.partition(DOWN)[0]: down for name, down in delta.items() if DOWN in name}
+    return {f"{m}.weight": scale * up.double() @ downs[m].double() for m, up in ups.items()}
+
+
+def _lora(shared: Adapter, scale: float) -> SimpleNamespace:
+    """What rules ask of a configuration."""
+    rank = next(len(tensor) for name, tensor in shared.items() if DOWN in name)
+    return SimpleNamespace(method="lora", participation=1.0, rank=rank, alpha=scale * rank)
 
 
 def _is_factor(name: str) -> bool:

@@ -16,13 +16,15 @@ def lines(findings: Sequence[Finding]) -> Iterator[str]:
 
 
 def overview(by_name: dict[str, Sequence[Finding]]) -> Iterator[str]:
-    """A table of all: + passed, ! failed, and the error in brackets where nothing is claimed."""
+    """A table of all, and what its marks mean."""
     width = max(map(len, by_name))
     columns = [check.name for check in CHECKS]
     yield "  ".join([" " * width, *columns])
     for name, findings in by_name.items():
         marks = [_mark(f).center(len(c)) for f, c in zip(findings, columns, strict=True)]
         yield "  ".join([name.ljust(width), *marks]).rstrip()
+    yield ""
+    yield "+ keeps what it claims, ! does not; (error) is not claimed, and only measured"
 
 
 def _mark(found: Finding) -> str:

@@ -1,4 +1,7 @@
-"""Toy adapters: two modules, wider than high and higher than wide, so that nothing transposed fits.
+"""Toy adapters of three modules: higher than wide, wider than high, and square.
+
+Nothing transposed fits the first two. It fits the square one, as it does many projections of real
+models, and is wrong without an error.
 
 What counts of an adapter is what it adds to each weight: scale B A, and the weight's own change.
 """
@@ -15,7 +18,7 @@ from fedbench.conformance.subject import Adapter, Site
 Weights = dict[str, Tensor]  #: by module, what is added to its weight, shape (out, in)
 
 SCALE = 2.0  #: alpha / r
-_SHAPES = {"q_proj": (7, 5), "down_proj": (4, 9)}  #: (out, in)
+_SHAPES = {"q_proj": (7, 5), "down_proj": (4, 9), "o_proj": (6, 6)}  #: (out, in)
 RANK = 3
 
 
@@ -32,12 +35,17 @@ def drawn(seed: int) -> Adapter:
 def moving(seed: int, examples: int = 1) -> Site:
     """A site that adds the same to whatever it received."""
     step = drawn(seed)
-    return lambda received: {n: value + step[n] for n, value in received.items()}, examples
+    return Site(lambda received: {n: v + step[n] for n, v in received.items()}, examples)
+
+
+def narrow(site: Site, rank: int) -> Site:
+    """The same site with the first ranks alone."""
+    return site._replace(rank=rank)
 
 
 def still(examples: int = 1) -> Site:
     """A site that learns nothing."""
-    return lambda received: received, examples
+    return Site(lambda received: received, examples)
 
 
 def added(adapter: Adapter, scale: float = SCALE) -> Weights:

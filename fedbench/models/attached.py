@@ -11,8 +11,10 @@ from torch import nn
 
 from fedbench.config import RunConfig
 from fedbench.models.backbones import load_model, load_tokenizer, model_type
+from fedbench.models.deltas import fold
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
+from fedbench.models.placement import as_if_here
 from fedbench.models.quantise import backbone_bytes
 from fedbench.models.tensors import load_tensors, trained_tensors
 from fedbench.seeding import seeded
@@ -27,12 +29,12 @@ tokenizer_of = lru_cache(maxsize=2)(load_tokenizer)
 def attached(config: RunConfig) -> Iterator[nn.Module]:
     """The model of ``config``, its adapter freshly initialised from the ``init`` stream.
 
-    The backbone is loaded once per process. On leaving, trained values are restored and the
-    adapter is taken off, so that the next run finds the backbone as it was.
+    The backbone is loaded once per process. On leaving, its weights and trained values are restored
+    and the adapter is taken off, so that the next run finds the backbone as it was.
     """
     backbone = _backbone_of(config)
     method = METHODS[config.method]
-    with seeded(seed_of("init", config.seed)):
+    with seeded(seed_of("init", config.seed)), as_if_here(backbone, config.device):
         model = method.attach(backbone, family_of(model_type(config.backbone)), config)
     initial = trained_tensors(model)
     if config.checkpointing:
@@ -40,6 +42,7 @@ def attached(config: RunConfig) -> Iterator[nn.Module]:
     try:
         yield model.eval()
     finally:
+        fold(model, {})
         load_tensors(model, initial)
         if config.checkpointing:
             backbone.activation_checkpointing_disable()
@@ -60,5 +63,9 @@ def backbone_sizes(config: RunConfig) -> dict[str, int]:
 
 def _backbone_of(config: RunConfig) -> Any:
     return _backbone(
-        config.backbone, dtype=config.dtype, device=config.device, compute=config.compute
+        config.backbone,
+        dtype=config.dtype,
+        device=config.device,
+        compute=config.compute,
+        placement=config.placement,
     )

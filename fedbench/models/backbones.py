@@ -15,6 +15,7 @@ from typing import Any
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json
 from fedbench.models.fresh_weights import SUFFIX, untrained
+from fedbench.models.placement import PLACEMENTS
 from fedbench.paths import shipped
 
 BUILT_IN = ("fedbench-llama", "fedbench-qwen2")
@@ -25,6 +26,11 @@ _MEANT = (
     *("config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "*.model"),
     *("vocab.json", "merges.txt", "added_tokens.json", "special_tokens_map.json"),
 )
+# bitsandbytes looks for an optional kernel when it is imported, whoever does that, and falls back
+# to the one it ships; accelerate tells that offloaded weights are not in memory, as was asked for.
+for _noisy in ("bitsandbytes.backends.cpu.ops", "accelerate.big_modeling"):
+    logging.getLogger(_noisy).setLevel(logging.ERROR)
+
 #: One class under the names that transformers 4 and 5 store.
 _GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
@@ -149,7 +155,9 @@ def emulates_bf16(device: str, dtype: str) -> bool:
     return narrow_on_cpu and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
+def load_model(
+    name: str, *, dtype: str, device: str, compute: str, placement: str = "whole"
+) -> Any:
     """The frozen backbone in evaluation mode.
 
     Args:
@@ -157,6 +165,7 @@ def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
         dtype: ``float32`` or ``bfloat16``, of everything that is not quantised.
         device: ``cpu`` or ``cuda``.
         compute: ``plain``, ``nf4`` or ``nf4-dequantised``.
+        placement: where its blocks lie, see :mod:`fedbench.models.placement`.
     """
     import torch
     from transformers import AutoModelForCausalLM, GenerationConfig
@@ -169,7 +178,7 @@ def load_model(name: str, *, dtype: str, device: str, compute: str) -> Any:
         AutoModelForCausalLM.from_pretrained,
         locate(name),
         dtype=getattr(torch, dtype),
-        device_map=None if device == "cpu" else device,
+        **PLACEMENTS[placement](locate(name), device),
         use_safetensors=True,
         trust_remote_code=False,
         quantization_config=kind.loading(getattr(torch, dtype)),
@@ -203,9 +212,7 @@ def _loaded(name: str, load: Callable[[], Any]) -> Any:
 
 
 def _quiet() -> None:
-    """Keep libraries from drawing bars and warnings that a reader can do nothing about."""
+    """Keep transformers from drawing bars that a reader can do nothing about."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    # It looks for an optional kernel at import and falls back to the one it ships.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

@@ -16,7 +16,7 @@ def merged(model: nn.Module) -> Iterator[None]:
 
     Every projection then costs one product. On leaving, the very tensors that were there before
     are there again, so nothing drifts. Weights that are quantised, or narrower than fp32, would
-    round the adapter away: they are left as they are.
+    round the adapter away, and offloaded ones are not here: they are left as they are.
     """
     layers = _foldable(model)
     before = [(p, p.data) for layer in layers for p in layer.get_base_layer().parameters()]
@@ -36,9 +36,12 @@ def merged(model: nn.Module) -> Iterator[None]:
 def _foldable(model: nn.Module) -> list[Any]:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    wide = (torch.float32, torch.float64)
     return [
         module
         for module in model.modules()
-        if isinstance(module, BaseTunerLayer) and module.get_base_layer().weight.dtype in wide
+        if isinstance(module, BaseTunerLayer) and _can_change(module.get_base_layer().weight)
     ]
+
+
+def _can_change(weight: Any) -> bool:
+    return bool(weight.dtype in (torch.float32, torch.float64) and not weight.is_meta)

@@ -7,32 +7,46 @@ import torch, so that configurations are checked quickly.
 
 from __future__ import annotations
 
-import difflib
-import inspect
+from collections import ChainMap
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
+from fedbench import named
 from fedbench.errors import FedbenchError
+from fedbench.rules.defective import DEFECTIVE
 from fedbench.rules.fedadagrad import fedadagrad
 from fedbench.rules.fedadam import fedadam
 from fedbench.rules.fedavg import fedavg
 from fedbench.rules.fedavgm import fedavgm
+from fedbench.rules.fedex_lora import fedex_lora
+from fedbench.rules.fednova import fednova
 from fedbench.rules.fedprox import fedprox
+from fedbench.rules.fedsa_lora import fedsa_lora
 from fedbench.rules.fedyogi import fedyogi
 from fedbench.rules.ffa_lora import ffa_lora
 from fedbench.rules.flexlora import flexlora
+from fedbench.rules.flora import flora
 from fedbench.rules.geometric_median import geometric_median
+from fedbench.rules.hetlora import hetlora
 from fedbench.rules.krum import krum
+from fedbench.rules.majority_vote import majority_vote
 from fedbench.rules.median import median
 from fedbench.rules.norm_clipping import norm_clipping
 from fedbench.rules.outlier_weighting import outlier_weighting
 from fedbench.rules.rolora import rolora
 from fedbench.rules.rule import Rule
+from fedbench.rules.scaffold import scaffold
 from fedbench.rules.trimmed_mean import trimmed_mean
+
+if TYPE_CHECKING:
+    from fedbench.config import RunConfig
 
 RULES: dict[str, Callable[..., Rule]] = {
     "fedavg": fedavg,
     "fedprox": fedprox,
+    "scaffold": scaffold,
+    "fednova": fednova,
     "fedavgm": fedavgm,
     "fedadagrad": fedadagrad,
     "fedadam": fedadam,
@@ -40,6 +54,11 @@ RULES: dict[str, Callable[..., Rule]] = {
     "ffa-lora": ffa_lora,
     "rolora": rolora,
     "flexlora": flexlora,
+    "flora": flora,
+    "fedex-lora": fedex_lora,
+    "hetlora": hetlora,
+    "fedsa-lora": fedsa_lora,
+    "majority-vote": majority_vote,
     "median": median,
     "trimmed-mean": trimmed_mean,
     "krum": krum,
@@ -47,8 +66,10 @@ RULES: dict[str, Callable[..., Rule]] = {
     "norm-clipping": norm_clipping,
     "outlier-weighting": outlier_weighting,
 }
+#: whatever has a name: those that are wrong on purpose are found too, and listed nowhere
+_NAMED: Mapping[str, Callable[..., Rule]] = ChainMap(RULES, {**DEFECTIVE})
 
-__all__ = ["RULES", "Rule", "canonical", "defaults", "rule_of", "wrong_with"]
+__all__ = ["RULES", "Rule", "canonical", "defaults", "is_personal", "rule_of", "wrong_with"]
 
 
 @lru_cache
@@ -59,10 +80,15 @@ def rule_of(text: str) -> Rule:
         FedbenchError: no such rule or option, or a value that the rule refuses.
     """
     try:
-        name, options = _read(text)
-        return RULES[name](**options)
+        rule: Rule = named.made(text, _NAMED, RULES)
     except ValueError as error:
         raise FedbenchError(f"rule = {text!r}: {error}.") from None
+    return rule
+
+
+def is_personal(config: RunConfig) -> bool:
+    """Whether sites end with adapters of their own."""
+    return config.own_passes > 0 or rule_of(config.rule).personal
 
 
 def wrong_with(text: str) -> str:
@@ -76,41 +102,9 @@ def wrong_with(text: str) -> str:
 
 def canonical(text: str) -> str:
     """The name of a known rule with options in order, without those that are the defaults."""
-    name, options = _read(text)
-    usual = defaults(name)
-    told = [f"{key}={value:g}" for key, value in sorted(options.items()) if value != usual[key]]
-    return ":".join([name, ",".join(told)]) if told else name
+    return named.canonical(text, _NAMED)
 
 
 def defaults(name: str) -> Mapping[str, float]:
     """The options of a registered rule, and what they are unless a configuration says more."""
-    parameters = inspect.signature(RULES[name]).parameters
-    return {key: parameter.default for key, parameter in parameters.items()}
-
-
-def _read(text: str) -> tuple[str, dict[str, float]]:
-    """Name and options.
-
-    Raises:
-        ValueError: what is wrong with them, as a clause.
-    """
-    name, _, rest = text.partition(":")
-    if name not in RULES:
-        raise ValueError(f"{name!r} is not known{_near(name, RULES)}")
-    options = {}
-    for part in filter(None, rest.split(",")):
-        key, _, value = part.partition("=")
-        if key not in defaults(name):
-            raise ValueError(f"{name} has no option {key!r}{_near(key, defaults(name))}")
-        try:
-            options[key] = float(value)
-        except ValueError:
-            example = f"{name}:{key}={defaults(name)[key]:g}"
-            raise ValueError(f"{key} = {value!r} is no number; write {example}") from None
-    return name, options
-
-
-def _near(given: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(given, known, n=1)
-    hint = f", did you mean {near[0]}?" if near else ""
-    return f"{hint} (allowed: {', '.join(known) or 'none'})"
+    return named.defaults(_NAMED[name])

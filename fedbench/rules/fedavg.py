@@ -3,7 +3,9 @@
     x  <-  x + sum_k n_k (x_k - x) / sum_k n_k
 
 with x_k what site k made of x, and n_k its number of training examples. LoRA's A and B are
-averaged apart, which is not the average of their products B A (arXiv:2403.12313, section 3).
+averaged apart, which is not the average of their products B A (arXiv:2403.12313, section 3). Where
+a site holds fewer ranks than others, its update of those that it lacks is zero: they stay as they
+are.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from fedbench.rules.rule import Contribution, Message, Reduced, Rule, State
+from fedbench.rules.rule import Contribution, Message, Reduced, Rule, State, Work
 
 if TYPE_CHECKING:
     from fedbench.config import RunConfig
@@ -41,11 +43,11 @@ def local(message: Message, site_state: State) -> LocalObjective:
 
 
 def upload(
-    message: Message, trained: State, site_state: State, examples: int
+    message: Message, trained: State, site_state: State, work: Work
 ) -> tuple[Contribution, State]:
     """The difference to what was received, weighted by the number of training examples."""
     update = {name: trained[name] - received for name, received in message.adapter.items()}
-    return Contribution(update, float(examples)), {}
+    return Contribution(update, float(work.examples)), {}
 
 
 def server(state: State, reduced: Reduced | Iterator[Contribution]) -> State:

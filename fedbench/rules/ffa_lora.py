@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fedbench.rules.fedavg import broadcast, init
 from fedbench.rules.lora_halves import downs, only_lora
-from fedbench.rules.rule import USUAL, Claim, Contribution, Message, Reduced, Rule, State
+from fedbench.rules.rule import USUAL, Claim, Contribution, Message, Reduced, Rule, State, Work
 
 if TYPE_CHECKING:
     from fedbench.train import LocalObjective
@@ -32,12 +32,12 @@ def local(message: Message, site_state: State) -> LocalObjective:
 
 
 def upload(
-    message: Message, trained: State, site_state: State, examples: int
+    message: Message, trained: State, site_state: State, work: Work
 ) -> tuple[Contribution, State]:
     """The difference of B to what was received."""
     still = downs(message.adapter)
     update = {n: trained[n] - got for n, got in message.adapter.items() if n not in still}
-    return Contribution(update, float(examples)), {}
+    return Contribution(update, float(work.examples)), {}
 
 
 def server(state: State, reduced: Reduced | Iterator[Contribution]) -> State:

@@ -12,26 +12,40 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from fedbench.models.ranks import filled_up
 from fedbench.rules.fedavg import broadcast, init, local
 from fedbench.rules.lora_halves import DOWN, UP, only_lora, ups
-from fedbench.rules.rule import USUAL, Claim, Contribution, Message, Reduced, Rule, State
+from fedbench.rules.rule import (
+    USUAL,
+    Claim,
+    Contribution,
+    Message,
+    Reduced,
+    Rule,
+    State,
+    Work,
+    as_factors,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-CLAIMS: frozenset[Claim] = USUAL | {"best"}
+CLAIMS: frozenset[Claim] = USUAL | {"best", "ranks"}
 
 
 def flexlora() -> Rule:
     """The best factors of the shared rank for the weighted mean of B A."""
-    return Rule("flexlora", "each", init, broadcast, local, upload, server, only_lora, CLAIMS)
+    refuses = only_lora
+    return Rule(
+        "flexlora", "each", init, broadcast, local, upload, server, refuses, CLAIMS, as_factors
+    )
 
 
 def upload(
-    message: Message, trained: State, site_state: State, examples: int
+    message: Message, trained: State, site_state: State, work: Work
 ) -> tuple[Contribution, State]:
     """The factors themselves: a difference of factors says nothing of the product."""
-    return Contribution(trained, float(examples)), {}
+    return Contribution(trained, float(work.examples)), {}
 
 
 def server(state: State, reduced: Reduced | Iterator[Contribution]) -> State:
@@ -70,13 +84,4 @@ def refactored(
     kept = min(rank, len(values))
     b, a = left @ (u[:, :kept] * values[:kept]), v[:kept] @ right.T
     kind = many_up[0].dtype
-    return _filled(b.to(kind), rank, 1), _filled(a.to(kind), rank, 0)
-
-
-def _filled(factor: Tensor, rank: int, dim: int) -> Tensor:
-    """The factor with zeros where there are fewer directions than ranks."""
-    shape = list(factor.shape)
-    shape[dim] = rank
-    whole = factor.new_zeros(shape)
-    whole.narrow(dim, 0, factor.shape[dim]).copy_(factor)
-    return whole
+    return filled_up(b.to(kind), rank, 1), filled_up(a.to(kind), rank, 0)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from fedbench.models.lora_names import DOWN, UP
+
 if TYPE_CHECKING:
     from fedbench.config import RunConfig
 
-DOWN, UP = ".lora_A.", ".lora_B."  #: A: (rank, in), B: (out, rank)
+__all__ = ["DOWN", "UP", "downs", "only_lora", "ups"]
 
 
 def downs(names: Iterable[str]) -> frozenset[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from fedbench.rules.equal_ranks import only_equal_ranks
 from fedbench.rules.fedavg import broadcast, init, local, upload
 from fedbench.rules.rule import USUAL, Claim, Contribution, Reduced, Rule, State
 from fedbench.rules.stacked import Stacked, added, stack
 
+_RANKS = "it compares updates, and a rank that a site lacks would count as one that did not move"
 #: of rules to whom all sites are alike, whatever they say of their examples
 ALIKE: frozenset[Claim] = USUAL - {"weighted"}
 
@@ -20,4 +22,5 @@ def robust(
     def server(state: State, reduced: Reduced | Iterator[Contribution]) -> State:
         return added(state, combine(stack(reduced)))
 
-    return Rule(name, "each", init, broadcast, local, upload, server, claims=claims)
+    refuses = only_equal_ranks(_RANKS)
+    return Rule(name, "each", init, broadcast, local, upload, server, refuses, claims)

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fedbench.rules.lora_halves import downs, only_lora, ups
-from fedbench.rules.rule import USUAL, Claim, Contribution, Message, Reduced, Rule, State
+from fedbench.rules.rule import USUAL, Claim, Contribution, Message, Reduced, Rule, State, Work
 
 if TYPE_CHECKING:
     from fedbench.config import RunConfig
     from fedbench.train import LocalObjective
 
-_ROUNDS = "rounds done"
+_ROUNDS, _ODD = "rounds done", "odd round"
 
 CLAIMS: frozenset[Claim] = USUAL | {"exact"}
 
@@ -33,9 +33,12 @@ def init(adapter: State, config: RunConfig) -> State:
 
 
 def broadcast(state: State, site: str) -> Message:
-    """The adapter, and how many rounds were done."""
+    """The adapter, and whether the number of rounds done is odd.
+
+    0 and 1 come through any codec as they are; a large count comes out as another one.
+    """
     adapter = {name: tensor for name, tensor in state.items() if name != _ROUNDS}
-    return Message(adapter=adapter, extra={_ROUNDS: state[_ROUNDS]})
+    return Message(adapter=adapter, extra={_ODD: state[_ROUNDS] % 2})
 
 
 def local(message: Message, site_state: State) -> LocalObjective:
@@ -46,12 +49,12 @@ def local(message: Message, site_state: State) -> LocalObjective:
 
 
 def upload(
-    message: Message, trained: State, site_state: State, examples: int
+    message: Message, trained: State, site_state: State, work: Work
 ) -> tuple[Contribution, State]:
     """The difference of the factor that was trained to what was received."""
     still = _still(message)
     update = {n: trained[n] - got for n, got in message.adapter.items() if n not in still}
-    return Contribution(update, float(examples)), {}
+    return Contribution(update, float(work.examples)), {}
 
 
 def server(state: State, reduced: Reduced | Iterator[Contribution]) -> State:
@@ -62,5 +65,5 @@ def server(state: State, reduced: Reduced | Iterator[Contribution]) -> State:
 
 
 def _still(message: Message) -> frozenset[str]:
-    of_this_round = downs if int(message.extra[_ROUNDS]) % 2 == 0 else ups
+    of_this_round = ups if round(float(message.extra[_ODD])) else downs
     return of_this_round(message.adapter)

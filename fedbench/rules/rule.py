@@ -7,7 +7,7 @@ sent as they are. A rule's options are arguments of the function that makes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -20,17 +20,31 @@ State = dict[str, "Tensor"]
 
 #: what a rule may promise, to be checked: a site with more examples counts more; a site alone
 #: becomes the shared adapter; the result is the true mean of LoRA's products B A; or the best one
-#: of the shared rank
-Claim = Literal["weighted", "alone", "exact", "best"]
+#: of the shared rank; and all this holds for sites of fewer ranks, too
+Claim = Literal["weighted", "alone", "exact", "best", "ranks"]
 USUAL: frozenset[Claim] = frozenset({"weighted", "alone"})
 
 
 @dataclass(frozen=True)
 class Message:
-    """What the server tells one site: the adapter, and whatever else the rule needs there."""
+    """What the server tells one site: the adapter, and whatever else the rule needs there.
+
+    ``delta`` holds the factors of what is added to the backbone's frozen weights, all rounds
+    together (:mod:`fedbench.models.deltas`).
+    """
 
     adapter: State
     extra: State
+    delta: State = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a site did for its update."""
+
+    examples: int  #: that it holds for training
+    steps: int  #: of its optimizer in this round
+    rates: float  #: sum of the learning rate over these steps
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,24 @@ def anything(config: RunConfig) -> str:
     return ""
 
 
+def received(message: Message, site_state: State, initial: State) -> State:
+    """A site goes on from what it was told."""
+    return message.adapter
+
+
+def as_sent(message: Message, contribution: Contribution) -> State | None:
+    """A contribution that is a difference to what was received, and nothing else."""
+    return contribution.tensors
+
+
+def as_factors(message: Message, contribution: Contribution) -> State | None:
+    """The difference of whole factors to what was received; None where they are of another rank."""
+    sent, received = contribution.tensors, message.adapter
+    if any(tensor.shape != received[name].shape for name, tensor in sent.items()):
+        return None
+    return {name: tensor - received[name] for name, tensor in sent.items()}
+
+
 @dataclass(frozen=True)
 class Rule:
     """A federated algorithm.
@@ -72,8 +104,24 @@ class Rule:
     init: Callable[[State, RunConfig], State]
     broadcast: Callable[[State, str], Message]
     local: Callable[[Message, State], LocalObjective]
-    upload: Callable[[Message, State, State, int], tuple[Contribution, State]]
+    upload: Callable[[Message, State, State, Work], tuple[Contribution, State]]
     server: Callable[[State, Reduced | Iterator[Contribution]], State]
     #: why a configuration has no meaning under this rule; empty where it has one
     refuses: Callable[[RunConfig], str] = anything
     claims: frozenset[Claim] = USUAL
+    #: by how much a site's adapter moved from what it was told, as far as its contribution says;
+    #: None where that cannot be told
+    moved: Callable[[Message, Contribution], State | None] = as_sent
+    #: what a site goes on from, if that is not the shared adapter: of the message, its own state,
+    #: and the adapter as it was at first
+    own: Callable[[Message, State, State], State] = received
+
+    @property
+    def personal(self) -> bool:
+        """Whether sites end with adapters of their own."""
+        return self.own is not received
+
+    @property
+    def differences(self) -> bool:
+        """Whether contributions are zero where nothing was learned; whole factors are not."""
+        return self.moved is not as_factors

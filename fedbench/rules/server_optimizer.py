@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from fedbench.rules.equal_ranks import only_equal_ranks
 from fedbench.rules.fedavg import local, upload
 from fedbench.rules.rule import Claim, Contribution, Message, Reduced, Rule, State
 
@@ -23,6 +24,7 @@ Step = Callable[["Tensor", "Tensor", "Tensor"], tuple["Tensor", "Tensor", "Tenso
 
 #: a step of the server has a size of its own, so a site alone is not simply taken over
 CLAIMS: frozenset[Claim] = frozenset({"weighted"})
+_RANKS = "its memory of a rank would mix sites that hold it with sites that do not"
 
 _PARTS = ("adapter/", "first/", "second/")
 
@@ -56,7 +58,8 @@ def server_optimizer(name: str, step: Step, second: float = 0.0) -> Rule:
             after |= zip((part + key for part in _PARTS), (adapter + moved, *moments), strict=True)
         return after
 
-    return Rule(name, "sum", init, broadcast, local, upload, server, claims=CLAIMS)
+    refuses = only_equal_ranks(_RANKS)
+    return Rule(name, "sum", init, broadcast, local, upload, server, refuses, CLAIMS)
 
 
 def broadcast(state: State, site: str) -> Message:

@@ -6,9 +6,9 @@ import itertools
 
 import torch
 
-from fedbench.federation import weighted_sum
+from fedbench.reduction import weighted_sum
 from fedbench.rules import rule_of
-from fedbench.rules.rule import Contribution
+from fedbench.rules.rule import Contribution, Work
 
 FEDAVG = rule_of("fedavg")
 START = {"w": torch.tensor([1.0, 2.0, -4.0]), "v": torch.tensor([[8.0]])}
@@ -26,7 +26,7 @@ def one_round(sites, start=START):
     contributions = []
     for number, (trained, examples) in enumerate(sites):
         message = FEDAVG.broadcast(state, f"site-{number}")
-        contribution, kept = FEDAVG.upload(message, trained, {}, examples)
+        contribution, kept = FEDAVG.upload(message, trained, {}, Work(examples, 1, 1.0))
         assert kept == {}
         contributions.append(contribution)
     after = FEDAVG.server(state, weighted_sum(iter(contributions)))

@@ -30,6 +30,14 @@ def test_options_come_in_one_order_and_without_defaults():
     assert config.id == resolve(RunConfig(task="toy", rule="fedprox")).id
 
 
+@pytest.mark.parametrize("value", ["0.1", "1", "1e-05", "0.12345678", "0.30000000000000004"])
+def test_a_name_holds_every_digit_so_that_two_rules_never_share_one(value):
+    name = canonical(f"fedprox:mu={value}")
+    assert float(name.partition("=")[2]) == float(value)
+    assert canonical(name) == name
+    assert canonical("fedprox:mu=0.1") == "fedprox:mu=0.1"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -40,11 +48,12 @@ def test_options_come_in_one_order_and_without_defaults():
         ("fedprox:mu=-1", r"mu must not be negative"),
         ("fedadam:beta2=1", r"beta2 must be at least 0 and below 1"),
         ("fedadam:rate=0", r"rate must be above 0"),
-        ("fedadam:rate=nan", r"rate must be above 0"),
+        ("fedadam:rate=nan", r"rate = 'nan' is no number; write fedadam:rate=0.01"),
+        ("fedprox:mu=1,mu=2", r"mu is given twice"),
         ("trimmed-mean:share=0.5", r"share must be at least 0 and below 0.5"),
         ("krum:keep=1.5", r"keep must be a whole number, at least 1"),
         ("krum:hostile=-1", r"hostile must be a whole number, at least 0"),
-        ("krum:hostile=inf", r"hostile must be a whole number, at least 0"),
+        ("krum:hostile=inf", r"hostile = 'inf' is no number; write krum:hostile=1"),
         ("geometric-median:iterations=0", r"iterations must be a whole number, at least 1"),
         ("norm-clipping:norm=-2", r"norm must not be negative"),
     ],

@@ -34,7 +34,9 @@ def close(found, expected, tolerance=1e-5):
 
 
 def product(adapter):
-    return {"BA": adapter[B] @ adapter[A]}
+    """What the model computes: the adapter's product, and what was added to the backbone."""
+    change = adapter[f"delta/{B}"] @ adapter[f"delta/{A}"] if f"delta/{B}" in adapter else 0
+    return {"BA": adapter[B] @ adapter[A] + change}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -77,7 +79,7 @@ def test_states_hold_no_shared_memory_and_only_float_tensors(name):
 
 
 #: rules for which weights by examples are no part of the definition
-UNWEIGHTED = {"median", "trimmed-mean", "krum"}
+UNWEIGHTED = {"majority-vote", "median", "trimmed-mean", "krum", "hetlora"}
 
 
 @pytest.mark.parametrize("name", sorted({*RULES} - UNWEIGHTED))
