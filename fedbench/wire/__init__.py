@@ -1,99 +1,156 @@
 """Payloads: the bytes that cross the wire, and nothing else crosses it.
 
-A payload is ``FEDB``, a version byte, the SHA-256 of the rest, then a JSON header and the tensors
-as safetensors. Whatever is wrong with one, reading it raises :class:`BadPayload`.
+A payload says in its header which tensors it holds, by the digest of a schema, and in which codec;
+its body is their values and nothing else. The schema itself is told once to whoever does not know
+it. Whatever is wrong with a payload, reading it raises :class:`BadPayload`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
-from fedbench.errors import FedbenchError
 from fedbench.phases import phase
-from fedbench.wire.codecs import CODECS
+from fedbench.wire import schema as schemas
+from fedbench.wire.codecs import Codec, codec_of
+from fedbench.wire.frame import FOREIGN, BadPayload, framed, opened, seal
+from fedbench.wire.schema import Schema, schema_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
-_MAGIC = b"FEDB\x01"
-_HASH = hashlib.sha256().digest_size
-_FOREIGN = "A payload is whole, but was not written by fedbench."
+__all__ = [
+    "BadPayload",
+    "Schema",
+    "body_of",
+    "decode",
+    "encode",
+    "framed",
+    "longest",
+    "opened",
+    "packed",
+    "schema_of",
+    "seal",
+    "tensors_of",
+    "told_by",
+]
+
+#: more than any header takes, a schema told in it aside
+_HEADER = 1 << 16
 
 
-class BadPayload(FedbenchError):
-    """These bytes are no payload of ours, or were damaged on their way."""
+def encode(
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    codec: Codec,
+    random: np.random.Generator,
+    known: Collection[str] = (),
+) -> bytes:
+    """Serialise a header of JSON values and tensors; tell their schema unless it is ``known``."""
+    schema = schema_of(tensors)
+    body = packed(codec.encode(tensors, random), codec, schema)
+    return framed({**header, **told_by(schema, codec, known)}, body)
 
 
-def encode(header: Mapping[str, Any], tensors: Mapping[str, Tensor], codec: str = "fp32") -> bytes:
-    """Serialise a header of JSON values and tensors, compressed by ``codec``."""
-    return framed(header, packed(tensors, codec), codec)
+def told_by(schema: Schema, codec: Codec, known: Collection[str]) -> dict[str, Any]:
+    """What a header says of the body: its codec, its schema's digest, and the schema if need be."""
+    told: dict[str, Any] = {"codec": codec.name, "schema": schemas.digest(schema)}
+    return told if not schema or told["schema"] in known else told | {"layout": schema}
 
 
-def packed(tensors: Mapping[str, Tensor], codec: str) -> bytes:
-    """The part of a payload that holds its tensors, the same under any header."""
-    # Imported here because the registry of codecs, below this module, is read without torch.
-    from safetensors.torch import save as save_safetensors
+def packed(parts: Mapping[str, Tensor], codec: Codec, schema: Schema) -> bytes:
+    """What a codec has made of tensors of ``schema`` as the body of a payload."""
+    import torch
 
     with phase("wire"):
-        compressed = CODECS[codec].encode(tensors)
-        # safetensors refuses tensors that share memory, as a rule's state and its adapter may.
-        return save_safetensors({name: t.contiguous().clone() for name, t in compressed.items()})
+        ordered = (parts[name].contiguous().reshape(-1) for name, _, _ in codec.layout(schema))
+        return b"".join(part.view(torch.uint8).numpy().data for part in ordered if len(part))
 
 
-def framed(header: Mapping[str, Any], tensors: bytes, codec: str) -> bytes:
-    """The payload of a header and of tensors that :func:`packed` has written with ``codec``."""
-    head = json.dumps({**header, "codec": codec}, sort_keys=True).encode()
-    with phase("wire"):
-        lead = len(head).to_bytes(4, "big") + head
-        checksum = hashlib.sha256(lead)
-        checksum.update(tensors)
-        return b"".join((_MAGIC, checksum.digest(), lead, tensors))
-
-
-def decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a payload.
+def body_of(body: bytes | memoryview, codec: Codec, schema: Schema) -> dict[str, Tensor]:
+    """The tensors of a body; the inverse of :func:`packed` and the codec.
 
     Raises:
-        BadPayload: foreign, truncated, damaged, or of another version.
+        BadPayload: there are more or fewer bytes than such tensors take, or they make no sense.
     """
+    import torch
+
     with phase("wire"):
-        return _decode(payload)
+        if len(body) != codec.n_bytes(schema):
+            raise BadPayload(
+                f"A payload's tensors take {len(body)} bytes, and those of its schema would take "
+                f"{codec.n_bytes(schema)}."
+            )
+        parts, start = {}, 0
+        for name, shape, kind in codec.layout(schema):
+            stop = start + math.prod(shape) * kind.itemsize
+            own = torch.frombuffer(bytearray(body[start:stop]), dtype=kind) if stop > start else (
+                torch.empty(0, dtype=kind))  # fmt: skip
+            parts[name], start = own.view(shape), stop
+        try:
+            return codec.decode(parts, schema)
+        except (ValueError, KeyError, RuntimeError):
+            raise BadPayload(FOREIGN) from None
 
 
-def header_of(payload: bytes) -> dict[str, Any]:
-    """Header alone; the tensors are checked to be whole and not read.
+def decode(
+    payload: bytes, known: Mapping[str, Schema], most: float = math.inf
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a payload, whose schema it tells or is among the ``known`` ones.
+
+    Args:
+        payload: the bytes.
+        known: schemas by digest.
+        most: numbers that the tensors may hold at most; nothing is allocated for more.
 
     Raises:
-        BadPayload: foreign, truncated, damaged, or of another version.
+        BadPayload: foreign, truncated, damaged, of another version, or oversized.
     """
-    with phase("wire"):
-        return _split(payload)[0]
+    header, body = opened(payload)
+    return header, tensors_of(header, body, known, most)
 
 
-def _decode(payload: bytes) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    from safetensors.torch import load as load_safetensors
+def tensors_of(
+    header: Mapping[str, Any],
+    body: bytes | memoryview,
+    known: Mapping[str, Schema],
+    most: float = math.inf,
+) -> dict[str, Tensor]:
+    """The tensors of an opened payload, as :func:`decode` gives them."""
+    schema = _schema(header, known)
+    if schemas.count(schema) > most:
+        raise BadPayload(
+            f"A payload tells of {schemas.count(schema)} numbers, and {most:.0f} are the most that "
+            "have a meaning here."
+        )
+    return body_of(body, _codec(header), schema)
 
-    header, packed = _split(payload)
+
+def longest(codec: Codec, schema: Schema) -> int:
+    """Bytes that no payload of such tensors exceeds, if its receiver knows the schema."""
+    return _HEADER + codec.n_bytes(schema)
+
+
+def _schema(header: Mapping[str, Any], known: Mapping[str, Schema]) -> Schema:
+    named = header.get("schema")
+    if not named:
+        return ()
+    if "layout" in header:
+        told = schemas.read(header["layout"])
+        if schemas.digest(told) != named:
+            raise BadPayload("A payload's schema is not the one that it names.")
+        return told
+    if named not in known:
+        raise BadPayload(f"A payload refers to the schema {named}, which nobody has told here.")
+    return known[named]
+
+
+def _codec(header: Mapping[str, Any]) -> Codec:
+    from fedbench.errors import FedbenchError
+
     try:
-        return header, CODECS[header["codec"]].decode(load_safetensors(packed))
-    except (ValueError, TypeError, KeyError, SafetensorError):
-        raise BadPayload(_FOREIGN) from None
-
-
-def _split(payload: bytes) -> tuple[dict[str, Any], bytes]:
-    start = len(_MAGIC) + _HASH
-    if payload[: len(_MAGIC)] != _MAGIC:
-        raise BadPayload("These bytes are not a payload of this version of fedbench.")
-    body = payload[start:]
-    if hashlib.sha256(body).digest() != payload[len(_MAGIC) : start]:
-        raise BadPayload("A payload was truncated or damaged: its checksum does not match.")
-    size = int.from_bytes(body[:4], "big")
-    try:
-        return dict(json.loads(body[4 : 4 + size])), body[4 + size :]
-    except (ValueError, TypeError):
-        raise BadPayload(_FOREIGN) from None
+        return codec_of(str(header.get("codec")))
+    except FedbenchError:
+        raise BadPayload(FOREIGN) from None
