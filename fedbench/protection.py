@@ -1,0 +1,42 @@
+"""What a configuration says of privacy and of secure aggregation."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from fedbench.frozen import Frozen
+
+
+class PrivacyConfig(Frozen):
+    """What is protected, and how well; see :mod:`fedbench.privacy`."""
+
+    #: site: all that a site holds, from whoever sees the shared adapter; the server is trusted.
+    #: example: each of a site's examples, from whoever sees what the site sends
+    unit: Literal["site", "example"]
+    clip: float = Field(gt=0)  #: most that a unit may add, as a norm
+    #: standard deviation of the noise in units of ``clip``; left open, it is what keeps all rounds
+    #: within ``epsilon``
+    noise: float | None = Field(default=None, gt=0)
+    epsilon: float | None = Field(default=None, gt=0)  #: budget: nothing is released beyond it
+    delta: float = Field(default=1e-5, gt=0, lt=1)  #: at which epsilon is told
+    accountant: Literal["prv", "rdp"] = "prv"
+
+    @model_validator(mode="after")
+    def _something_says_how_much_noise(self) -> Self:
+        if self.noise is None and self.epsilon is None:
+            raise ValueError("noise or epsilon is missing: one of them must say how much noise")
+        return self
+
+
+class SecureConfig(Frozen):
+    """Secure aggregation: the server learns the sum of a round's updates and no single one."""
+
+    #: of the magnitude of every number of an update, known to all; a site with more takes no part
+    bound: float = Field(default=1.0, gt=0)
+    bits: Literal[32, 64] = 32  #: of a number on the wire
+    #: most that an update may count with, such as a number of examples that no site exceeds
+    greatest_weight: float = Field(default=1024.0, gt=0)
+    #: share of a cohort that must not drop out, or the round is abandoned; more than half
+    threshold: float = Field(default=2 / 3, gt=0.5, lt=1)

@@ -1,0 +1,187 @@
+"""Private federations: what they cost, what they refuse, and that no interruption changes them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fedbench.cohorts import draw_cohort, expected_size
+from fedbench.config import RunConfig
+from fedbench.engines.in_process import InProcess
+from fedbench.errors import FedbenchError
+from fedbench.privacy.accounting import Releases, epsilon
+from fedbench.privacy.clipping import norm
+from fedbench.reduction import noise_of, release_of
+from fedbench.resolving import resolve
+from fedbench.rules import RULES, rule_of
+from fedbench.site import handle
+from tests import bigram
+from tests.payloads import TRAIN, asking, header_of, update_of
+from tests.unit.test_federation import HELD, Killed, killing, run, same
+
+SITES = {"unit": "site", "clip": 0.5, "noise": 1.0}
+EXAMPLES = {"unit": "example", "clip": 0.5, "noise": 1.0}
+
+
+def asked(privacy, **values):
+    return bigram.config(**{"privacy": privacy, "sites": 3, **values})
+
+
+@pytest.mark.parametrize("privacy", [SITES, EXAMPLES])
+@pytest.mark.parametrize("exchange", range(6))
+def test_killed_anywhere_a_private_federation_ends_with_the_same_bits_and_epsilon(
+    tmp_path, privacy, exchange
+):
+    undisturbed = run(asked(privacy), tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(asked(privacy), tmp_path / "cut", engine=killing(exchange, 1))
+    resumed = run(asked(privacy), tmp_path / "cut")
+    assert same(resumed.adapter, undisturbed.adapter)
+    assert resumed.log == undisturbed.log
+
+
+def test_epsilon_of_sites_is_told_every_round_and_grows(tmp_path):
+    log = run(asked(SITES), tmp_path).log
+    expected = [epsilon([Releases(1.0, 1.0, n + 1)], 1e-5, "prv") for n in range(3)]
+    assert [record["epsilon"] for record in log] == [dict.fromkeys(HELD, e) for e in expected]
+
+
+def test_where_cohorts_have_a_fixed_size_a_site_spends_when_it_takes_part(tmp_path):
+    log = run(asked(SITES, participation=0.34, rounds=5), tmp_path).log
+    turns = dict.fromkeys(HELD, 0)
+    for record in log:
+        (site,) = record["cohort"]
+        turns[site] += 1
+        assert record["epsilon"] == {site: epsilon([Releases(1.0, 1.0, turns[site])], 1e-5, "prv")}
+
+
+def test_poisson_cohorts_spend_alike_and_less_and_may_be_empty(tmp_path):
+    config = asked(SITES, participation=0.34, rounds=8, sampling="poisson")
+    log = run(config, tmp_path).log
+    assert {len(record["cohort"]) for record in log} >= {0, 1}
+    last = epsilon([Releases(1.0, 0.34, 8)], 1e-5, "prv")
+    assert log[-1]["epsilon"] == dict.fromkeys(HELD, last)
+    assert last < epsilon([Releases(1.0, 1.0, 8)], 1e-5, "prv")
+    before = log[next(i for i, record in enumerate(log) if not record["cohort"])]
+    assert "update_spread" in before
+
+
+def test_poisson_cohorts_draw_each_site_by_itself():
+    sites = [f"site-{n:02d}" for n in range(10)]
+    config = bigram.config(participation=0.3, sampling="poisson", rounds=1)
+    cohorts = [draw_cohort(config, sites, r) for r in range(3000)]
+    sizes = torch.tensor([len(cohort) for cohort in cohorts], dtype=torch.float64)
+    assert sizes.mean().item() == pytest.approx(3, abs=0.15)
+    assert sizes.var().item() == pytest.approx(10 * 0.3 * 0.7, rel=0.1)
+    assert expected_size(config, sites) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("sampling", ["fixed", "poisson"])
+def test_noise_for_a_budget_lets_all_rounds_happen_and_no_more(tmp_path, sampling):
+    privacy = {"unit": "site", "clip": 0.5, "epsilon": 4.0}
+    config = asked(privacy, rounds=6, participation=0.67, sampling=sampling)
+    log = run(config, tmp_path).log
+    assert len(log) == 6
+    most = max(e for record in log for e in record["epsilon"].values())
+    assert 3.9 < most <= 4.0
+    assert noise_of(config, config.privacy, list(HELD)) > 1
+
+
+def test_rounds_stop_when_the_budget_of_sites_is_spent(tmp_path):
+    limit = epsilon([Releases(1.0, 1.0, 2)], 1e-5, "prv") * 1.01
+    found = run(asked(SITES | {"epsilon": limit}, rounds=5), tmp_path)
+    assert len(found.log) == 2
+    assert max(found.log[-1]["epsilon"].values()) <= limit
+
+
+def test_a_site_whose_budget_is_spent_sends_nothing_more(tmp_path):
+    log = run(asked(EXAMPLES), tmp_path / "all").log
+    limit = max(log[0]["epsilon"].values()) * 1.01
+    log = run(asked(EXAMPLES | {"epsilon": limit}), tmp_path / "some").log
+    assert "privacy budget of" in next(iter(log[-1]["refused"].values()))
+    assert all(e <= limit for record in log for e in record.get("epsilon", {}).values())
+
+
+def test_a_number_of_examples_is_never_a_weight(tmp_path):
+    weights = []
+
+    class Listening(InProcess):
+        def exchange(self, messages, deadline=None):
+            for site, reply in super().exchange(messages, deadline):
+                weights.append(header_of(reply).get("weight"))
+                yield site, reply
+
+    run(asked(EXAMPLES, rounds=1), tmp_path, engine=Listening)
+    assert weights == [1.0, 1.0, 1.0, None, None, None]
+
+
+def test_nothing_but_the_noised_update_tells_of_private_examples(tmp_path):
+    context = bigram.contexts(HELD, asked(EXAMPLES), tmp_path)["site-00"]
+    message = rule_of("fedavg").broadcast(bigram.initial(), "site-00")
+    header = header_of(handle(context, asking(TRAIN, message)))
+    assert header.keys() == {"kind", "site", "round", "steps", "epsilon", "weight", "answers",
+                             "codec", "schema"}  # fmt: skip
+    log = run(asked(EXAMPLES, rounds=1), tmp_path / "run").log
+    assert {log[0][name] for name in ("examples", "tokens", "flops", "train_loss")} == {None}
+
+
+def test_two_messages_of_one_round_are_two_releases_under_two_noises(tmp_path):
+    """Under the same noise, the difference of two answers would be free of it."""
+    context = bigram.contexts(HELD, asked(EXAMPLES), tmp_path)["site-00"]
+    first = bigram.initial()
+    second = {name: tensor + 1e-3 for name, tensor in first.items()}
+    replies = [
+        handle(context, asking(TRAIN, rule_of("fedavg").broadcast(told, "site-00")))
+        for told in (first, first, second)
+    ]
+    spent = [header_of(reply)["epsilon"] for reply in replies]
+    assert replies[0] == replies[1]
+    assert spent[0] == spent[1] < spent[2]
+    update, _, other = (update_of(reply, first) for reply in replies)
+    assert norm({n: update[n] - other[n] for n in first}) > 0.3 * norm(update)
+
+
+def test_other_sites_heard_in_the_same_round_are_another_release_under_other_noise():
+    names = {release_of(3, heard) for heard in (("a", "b"), ("a",), ())} | {release_of(4, ("a",))}
+    assert len(names) == 4
+
+
+def test_with_a_wide_limit_and_hardly_any_noise_it_is_the_plain_mean_of_updates(tmp_path):
+    held = {f"site-{n:02d}": bigram.sequences((n + 1, n + 2), (2, n)) for n in range(3)}
+    plain = run(asked(None), tmp_path / "plain", held)
+    wide = run(asked({"unit": "site", "clip": 10, "noise": 1e-6}), tmp_path / "wide", held)
+    for name, tensor in plain.adapter.items():
+        torch.testing.assert_close(wide.adapter[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_privacy_of_sites_goes_with_rules_that_add_up_updates_and_no_others(rule):
+    alone = rule in ("median", "trimmed-mean", "krum", "geometric-median", "norm-clipping",
+                     "outlier-weighting", "flexlora", "flora", "fedex-lora")  # fmt: skip
+    more = rule in ("scaffold", "fednova", "hetlora", "majority-vote")
+    optimizer = "sgd" if rule in ("scaffold", "fednova") else "adamw"
+    values = {"task": "lookalike_fpb", "rule": rule, "privacy": SITES, "optimizer": optimizer}
+    if alone or more:
+        with pytest.raises(FedbenchError, match=f"no meaning under {rule_of(rule).name}"):
+            resolve(RunConfig(**values))
+    else:
+        assert resolve(RunConfig(**values)).privacy.unit == "site"
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"privacy": {"unit": "site", "clip": 1.0}}, "one of them must say how much noise"),
+        ({"privacy": {"unit": "site", "clip": 0, "noise": 1}}, "privacy.clip = 0"),
+        ({"privacy": SITES, "setting": "centralized"}, "no meaning in the setting centralized"),
+        ({"privacy": SITES, "partition": {"ranks": (4,)}}, "not derived for sites of unequal"),
+        ({"privacy": EXAMPLES, "dropout": 0.1}, "take dropout = 0"),
+        (
+            {"sampling": "poisson", "validated_by": "cohort", "participation": 0.5},
+            "may draw nobody",
+        ),
+    ],
+)
+def test_what_has_no_meaning_is_refused(values, reason):
+    with pytest.raises(FedbenchError, match=reason):
+        resolve(RunConfig(task="lookalike_fpb", **values))
