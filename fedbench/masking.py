@@ -1,0 +1,119 @@
+"""A site's part in secure aggregation: what it keeps between exchanges, and its masked update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedbench.config import RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.files import write_bytes
+from fedbench.models.tensors import Tensors
+from fedbench.protection import SecureConfig
+from fedbench.secure_aggregation import (
+    Blocks,
+    FixedPoint,
+    Private,
+    Reveal,
+    Terms,
+    advertise,
+    encoded,
+    mask,
+    share,
+    unmask,
+)
+from fedbench.wire import BadPayload
+
+Header = Mapping[str, Any]
+Reply = tuple[Header, bytes]
+
+
+def fixed_point(secure: SecureConfig, sites: int) -> FixedPoint:
+    """How numbers of an update become words, for a sum over at most so many sites."""
+    return FixedPoint(sites, secure.bound, secure.bits)
+
+
+def agree(folder: Path, site: str, header: Header, body: bytes) -> Reply:
+    """Answer an exchange that carries keys or shares.
+
+    Raises:
+        BadPayload: it is not this exchange's turn, or what was sent is not right.
+    """
+    try:
+        private, told, reply = _STEPS[header["kind"]](folder, site, header, body)
+    except FedbenchError as error:
+        raise BadPayload(str(error)) from None
+    _keep(folder, private)
+    return {"kind": header["kind"], **told}, reply
+
+
+def masked(
+    folder: Path, config: RunConfig, header: Header, update: Tensors, weight: float
+) -> bytes:
+    """This site's update, its weight with it, as words under masks.
+
+    Raises:
+        BadPayload: a number is not finite or beyond the bound, which nobody could see later.
+    """
+    secure = config.secure
+    assert secure is not None
+    try:
+        delivery = Blocks.read({"sites": header.get("senders")}, _unhexed(header.get("shares")))
+        private = _kept(folder)
+        scheme = fixed_point(secure, len(private.terms.sites))
+        words = encoded(update, weight / secure.greatest_weight, scheme)
+        after, reply = mask(private, delivery, words)
+    except FedbenchError as error:
+        raise BadPayload(str(error)) from None
+    _keep(folder, after)
+    return reply.tobytes()
+
+
+Answer = tuple[Private, dict[str, Any], bytes]
+
+
+def _advertise(folder: Path, site: str, header: Header, body: bytes) -> Answer:
+    private, keys = advertise(Terms.read(header), site)
+    return private, {}, keys
+
+
+def _share(folder: Path, site: str, header: Header, body: bytes) -> Answer:
+    private, blocks = share(_kept(folder), Blocks.read(header, body))
+    return private, blocks.header(), blocks.body
+
+
+def _unmask(folder: Path, site: str, header: Header, body: bytes) -> Answer:
+    private, shares = unmask(_kept(folder), Reveal.read(header))
+    return private, {}, shares
+
+
+#: by kind of message
+_STEPS: Mapping[str, Callable[[Path, str, Header, bytes], Answer]] = {
+    "advertise": _advertise,
+    "share": _share,
+    "unmask": _unmask,
+}
+KINDS = frozenset(_STEPS)
+
+
+def _unhexed(told: Any) -> bytes:
+    try:
+        return bytes.fromhex(told)
+    except (TypeError, ValueError):
+        raise BadPayload("A message to train carries no shares of other sites.") from None
+
+
+def _keep(folder: Path, private: Private) -> None:
+    """Where only its owner can read it, before the reply leaves."""
+    write_bytes(folder / _NAME, private.to_bytes(), secret=True)
+
+
+def _kept(folder: Path) -> Private:
+    path = folder / _NAME
+    if not path.exists():
+        raise BadPayload("This site was asked to go on with keys that it never made.")
+    return Private.from_bytes(path.read_bytes())
+
+
+_NAME = "secure.json"
