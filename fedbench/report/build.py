@@ -32,7 +32,7 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
         FedbenchError: a run or a notebook failed, a notebook does not take these parameters, or
             runs that are missing cannot fit on this machine, which is told before any starts.
     """
-    sources = find_notebooks(notebooks or CHECKOUT / "notebooks")
+    sources = find_notebooks(notebooks or CHECKOUT / profiles.read_spec(profile).notebooks)
     short = profiles.short_name(profile)
     parameters = {"profile": profile, "output": output or f"figures/{short}"}
     for source in sources:

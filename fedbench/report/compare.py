@@ -1,8 +1,10 @@
 """Outputs held against a reference: the CSVs of a folder, cell by cell, with tolerances.
 
 The same configuration gives the same bits on the same kind of machine. Elsewhere the last digits
-of a logit differ, so an item close to a tie may be answered otherwise: scores may move a little,
-counts may not. What is compared is the CSVs, because everything else is drawn from them.
+of a sum differ, and training amplifies them: a run there is as another repeat, so a score may move
+as far as the wider of both intervals says it may, or by two points, or two items, where that is
+less. Counts, sizes and verdicts may not. What is compared is the CSVs, because everything else is
+drawn from them.
 
 Tables of energy are left out. They measure a machine: its seconds, joules and peak memory differ
 from one afternoon to the next, and no tolerance tells a fault from another processor.
@@ -23,23 +25,43 @@ from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT
 from fedbench.report.tables import SIGNIFICANT
 
-#: how far a score may move on another machine, in fractions: two answers of a hundred
+#: how far a score may always move on another machine, in fractions: two answers of a hundred
 SCORES = 0.02
-#: columns of scores, in fractions, and how far each may move. A smallest difference is a multiple
-#: of the width of its interval, whose two ends may move.
-TOLERANCES: Mapping[str, float] = {
-    **dict.fromkeys(("mean", "ci_low", "ci_high", "blind", "least", "greatest"), SCORES),
-    **dict.fromkeys(("found", "low", "high"), SCORES),
-    "smallest_difference": 2 * SCORES,
-}
-#: the same, of columns that print scores in %, as text
+#: columns that print scores in %, as text, in the table that people read; elsewhere they hold
+#: fractions
 PRINTED = ("base", "local", "federated", "centralized")
-#: ids of runs, and which of two close intervals is the wider
-IGNORED = frozenset({"runs", "ci_kind", "per_seed", "mcnemar"})
+_SCORES = (
+    *("mean", *PRINTED, "accuracy", "right", "wrong", "all_sites", "without_site", "last", "best"),
+    *("gain", "gain_over_base", "gain_over_local", "gain_over_centralized", "contribution"),
+    *("fall", "greatest_fall", "standard_error", "worst", "range", "sd", "sd_by_chance"),
+    *("update_spread", "update_spread_first"),
+)
+#: columns of scores, in fractions, and how far each may move, in widths of its interval: a mean
+#: within it; the ends of an interval over few seeds as far as it is wide; and a smallest
+#: difference, which is a multiple of that width, twice as far
+TOLERANCES: Mapping[str, float] = {
+    **dict.fromkeys(_SCORES, 0.5),
+    **dict.fromkeys((name + end for name in _SCORES for end in ("_low", "_high")), 1.0),
+    **dict.fromkeys(("ci_low", "ci_high", "blind", "least", "greatest"), 1.0),
+    **dict.fromkeys(("found", "low", "high"), 1.0),
+    **dict.fromkeys(("rank_correlation", "rank_low", "rank_high"), 1.0),
+    **dict.fromkeys(("smallest_difference", "smallest_over_local", "smallest_over_centralized"), 2),
+}
+#: whose interval it is, where the column's own name does not begin that of the ends
+_INTERVALS: Mapping[str, str] = {
+    "rank_correlation": "rank",
+    "smallest_difference": "gain",
+    "smallest_over_local": "gain_over_local",
+    "smallest_over_centralized": "gain_over_centralized",
+}
+#: ids of runs, which of two close intervals is the wider, and single seeds
+IGNORED = frozenset({"runs", "ci_kind", "gain_kind", "per_seed", "gain_per_seed", "mcnemar"})
 #: said where tables of energy are there
 LEFT_OUT = (
     "Not compared: tables of energy. They measure a machine, so they differ from one to the next."
 )
+#: another site may be the worst one, which has another number of items
+_OF_THE_WORST = ("accuracy_worst", "n_test")
 _RELATIVE = 1e-5  #: of other numbers that are no whole ones: CSVs have six digits
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 _COUNT = re.compile(r"-?\d+")
@@ -83,29 +105,75 @@ def _compare_tables(table: str, reference: str | None, here: str | None) -> Iter
             continue
         for column in dict.fromkeys([*old, *new]):
             before, after = old.get(column, "absent"), new.get(column, "absent")
-            if not alike(column, before, after):
+            other_site = (old.get("metric", table), column) == _OF_THE_WORST
+            if not other_site and not alike(column, before, after, *_room(column, old, new)):
                 yield Difference(table, number, column, before, after)
+
+
+def moved(reference: Mapping[str, str], here: Mapping[str, str]) -> int:
+    """How many of the tables that both have are not the same, byte for byte."""
+    both = (name for name in reference if name in here and not of_a_machine(name))
+    return sum(reference[name] != here[name] for name in both)
+
+
+def _room(column: str, old: Mapping[str, str], new: Mapping[str, str]) -> tuple[float, float]:
+    """Width of the wider interval of two rows, 0 without one; and what a score may always move.
+
+    The interval is the column's own, or that of the row.
+    """
+    items = max(_number(old, "n_validation"), _number(old, "n_test"))
+    stem = column.removesuffix("_low").removesuffix("_high")
+    own = _INTERVALS.get(stem, stem)
+    name = own if f"{own}_low" in old else "ci"
+    width = max(_number(row, f"{name}_high") - _number(row, f"{name}_low") for row in (old, new))
+    return width, max(SCORES, 2 / items) if items else SCORES
+
+
+def _number(row: Mapping[str, str], column: str) -> float:
+    text = row.get(column, "")
+    return float(text) if _NUMBER.fullmatch(text) else 0.0
 
 
 def _there(value: object) -> str:
     return "absent" if value is None else "present"
 
 
-def alike(column: str, reference: str, here: str) -> bool:
-    """Whether two values of a column are the same within its tolerance."""
+def alike(
+    column: str, reference: str, here: str, width: float = 0.0, least: float = SCORES
+) -> bool:
+    """Whether two values of a column are the same within its tolerance.
+
+    A score may move by a multiple of ``width``, that of its interval, and always by ``least``.
+    """
     if column in IGNORED or reference == here:
         return True
-    if column in PRINTED:
+    if column in PRINTED and "[" in reference + here:
         same_words = _NUMBER.sub("", reference) == _NUMBER.sub("", here)
-        pairs = zip(_NUMBER.findall(reference), _NUMBER.findall(here), strict=False)
-        return same_words and all(_near(*pair, 100 * SCORES) for pair in pairs)
+        return same_words and _printed_alike(_NUMBER.findall(reference), _NUMBER.findall(here))
     if not (_NUMBER.fullmatch(reference) and _NUMBER.fullmatch(here)):
         return False
-    if column.startswith("p_"):
+    if column == "p" or column.startswith("p_"):
         return (float(reference) < SIGNIFICANT) == (float(here) < SIGNIFICANT)
     counts = _COUNT.fullmatch(reference) and _COUNT.fullmatch(here)
     exact = 0.0 if counts else _RELATIVE * abs(float(reference))
-    return _near(reference, here, TOLERANCES.get(column, exact))
+    most = tolerance(column, width, least) if column in TOLERANCES else exact
+    return _near(reference, here, most)
+
+
+def tolerance(column: str, width: float, least: float = SCORES) -> float:
+    """How far a score may move, in fractions, beside an interval of this ``width``."""
+    return max(least * max(1.0, TOLERANCES[column]), TOLERANCES[column] * width)
+
+
+def _printed_alike(reference: Sequence[str], here: Sequence[str]) -> bool:
+    """A mean in %, and the ends of its interval where it has one."""
+    widths = [float(cell[2]) - float(cell[1]) for cell in (reference, here) if len(cell) > 2]
+    width = max(widths, default=0.0)
+    allowed = [max(100 * SCORES, share * width) for share in (0.5, 1.0, 1.0)]
+    return len(reference) == len(here) and all(
+        _near(before, after, most)
+        for before, after, most in zip(reference, here, allowed, strict=False)
+    )
 
 
 def _near(reference: str, here: str, tolerance: float) -> bool:

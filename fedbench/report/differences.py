@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fedbench.columns import Columns
 from fedbench.config import TRAINED
 from fedbench.models.fresh_weights import SUFFIX
+from fedbench.profiles import FEDAVG
 from fedbench.report import stats
-from fedbench.report.cells import Cell, Holders, cells, holders
-from fedbench.report.scores import ACCURACY, OWN, mean_of, own_site
+from fedbench.report.cells import Cell, Holders, alike, cells, holders, whole
+from fedbench.report.scores import ACCURACY, OWN, mean_of, own_site, right_by_item
 from fedbench.report.tables import facts_of
 from fedbench.store import Run
 
@@ -28,19 +28,23 @@ CONTRAST_COLUMNS = (
 SETTING_CONTRASTS = (("federated", "local"), ("federated", "centralized"), ("centralized", "base"))
 METHOD_CONTRASTS = (("qlora", "lora"), ("ia3", "lora"))
 #: what cells must have in common to be compared, beside the backbone or the method
-_ALIKE = ("task", "setting", "partition", "rule", "labels", "train_limit", "test_limit")
+_ALIKE = (
+    *("task", "setting", "partition", "rule", "own_passes", "optimizer"),
+    *("labels", "train_limit", "test_limit"),
+)
 
 
 def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
     """Differences of two settings, methods or backbones, paired over seeds and items, in fractions.
 
-    Federated against local is compared on the common test set and on the sites' own items. Methods
-    are compared within each trained setting, and so is a backbone with its untrained twin; the
-    column of what is compared names both.
+    Where settings are compared, the federated one is FedAvg; other rules stand in
+    :func:`~fedbench.report.rule_table.rule_table`. Federated against local is compared on the
+    common test set and on the sites' own items. Methods are compared within each trained setting,
+    and so is a backbone with its untrained twin; the column of what is compared names both.
     """
     import pandas as pd
 
-    found = cells(runs)
+    found = whole(cells(runs))
     where = holders(found)
     rows = []
     for left, right in itertools.product(found, repeat=2):
@@ -56,9 +60,9 @@ def contrasts(runs: Iterable[Run]) -> pd.DataFrame:
 def _settings_compare(left: Cell, right: Cell) -> bool:
     pair = left.config.setting, right.config.setting
     same = left.about == right.about and left.config.labels == right.config.labels
-    alike = left.config.partition == right.config.partition
-    either = left.pooled or right.pooled or alike
-    return pair in SETTING_CONTRASTS and same and either
+    trained = right.config.setting == "base" or left.config.optimizer == right.config.optimizer
+    usual = left.config.setting != "federated" or left.rule == FEDAVG
+    return pair in SETTING_CONTRASTS and usual and same and trained and alike(left, right)
 
 
 def _methods_compare(left: Cell, right: Cell) -> bool:
@@ -124,21 +128,15 @@ def _within_seeds(left: Cell, right: Cell) -> str:
     """
     found = []
     for seed, table in zip(left.seeds, left.tables, strict=True):
-        alone = right.config.setting == "base"
-        if not alone and seed not in right.seeds:
+        if not right.seedless and seed not in right.seeds:
             continue
-        other = right.tables[0 if alone else right.seeds.index(seed)]
-        mine, theirs = _right_by_item(table), _right_by_item(other)
+        other = right.tables[0 if right.seedless else right.seeds.index(seed)]
+        mine, theirs = right_by_item(table), right_by_item(other)
         once = len(table) == len(other) == len(mine)
         if once and mine.keys() == theirs.keys() and len(table.names["cluster"].each) == len(mine):
             p = stats.mcnemar(list(mine.values()), [theirs[item] for item in mine])
             found.append(f"{p:.3g}")
     return " ".join(found)
-
-
-def _right_by_item(table: Columns) -> dict[str, bool]:
-    items, right = table.names["item"], table.numbers["correct"] == 1
-    return {items.each[code]: one for code, one in zip(items.codes, right.tolist(), strict=True)}
 
 
 def _direction(found: stats.Interval, left: str, right: str) -> str:

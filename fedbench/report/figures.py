@@ -17,7 +17,7 @@ import numpy as np
 from fedbench.config import TRAINED
 from fedbench.files import write_bytes, write_json
 from fedbench.report import style
-from fedbench.report.cells import POOLED
+from fedbench.report.cells import POOLED, beside
 from fedbench.report.inventory import partitions
 from fedbench.report.origin import behind, face, remarks, titled
 from fedbench.report.tables import NOT_RUN
@@ -224,7 +224,7 @@ def convergence_figure(frame: pd.DataFrame) -> Figure:
         axes = figure.subplots(len(tasks), len(columns), squeeze=False, sharex=True, sharey="row")
         for row, task in enumerate(tasks):
             for column, partition in enumerate(columns):
-                same = (frame["task"] == task) & frame["partition"].isin([partition, POOLED])
+                same = (frame["task"] == task) & beside(frame, partition)
                 _draw_rounds(axes[row, column], frame[same])
                 axes[row, column].set_title(partition, loc="left")
             _name_row(axes[row], frame[frame["task"] == task])

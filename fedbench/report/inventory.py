@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import stats
-from fedbench.report.cells import POOLED, Cell, cells
+from fedbench.report.cells import POOLED, Cell, cells, whole
 from fedbench.store import Run
 from fedbench.tasks.specfile import read_spec
 
@@ -117,13 +118,19 @@ def composition(runs: Iterable[Run]) -> pd.DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    seen: set[tuple[str, str]] = set()
-    for cell in cells(runs):
-        key = (cell.config.task, cell.partition)
+    seen: set[tuple[str, PartitionConfig]] = set()
+    for cell in whole(cells(runs)):
+        key = (cell.config.task, _dealt(cell.config.partition))
         if cell.runs and not cell.pooled and key not in seen:
             seen.add(key)
             rows += _composition_rows(cell)
     return pd.DataFrame(rows, columns=list(COMPOSITION_COLUMNS))
+
+
+def _dealt(partition: PartitionConfig) -> PartitionConfig:
+    """As far as it says who holds which examples."""
+    deals = ("kind", "sites", "alpha", "minimum")
+    return PartitionConfig(**{name: getattr(partition, name) for name in deals})
 
 
 def _composition_rows(cell: Cell) -> list[dict[str, Any]]:
@@ -151,13 +158,13 @@ def _composition_rows(cell: Cell) -> list[dict[str, Any]]:
 def resources(runs: Iterable[Run]) -> pd.DataFrame:
     """One row per backbone and method: sizes, and bytes really sent per site and round.
 
-    Units: parameters are counted, sizes are bytes. Payloads come from federated runs and are zero
-    where there is none.
+    Units: parameters are counted, sizes are bytes. Payloads come from federated runs of honest
+    sites and are zero where there is none.
     """
     import pandas as pd
 
     groups: dict[tuple[str, str], list[Run]] = {}
-    for cell in cells(run for run in runs if run.config.setting != "base"):
+    for cell in whole(cells(run for run in runs if run.config.setting != "base")):
         groups.setdefault(cell.about[1:], []).extend(cell.runs)
     rows = [_resource_row(group) for group in groups.values() if group]
     return pd.DataFrame(rows, columns=list(RESOURCES_COLUMNS))
@@ -201,13 +208,17 @@ def convergence(runs: Iterable[Run]) -> pd.DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for cell in cells(runs):
+    for cell in whole(cells(runs)):
         if cell.runs and cell.config.setting != "base":
-            rows += _convergence_rows(cell)
+            rows += rounds_of(cell)
     return pd.DataFrame(rows, columns=list(CONVERGENCE_COLUMNS))
 
 
-def _convergence_rows(cell: Cell) -> list[dict[str, Any]]:
+def rounds_of(cell: Cell) -> list[dict[str, Any]]:
+    """A row of :func:`convergence` per round that every seed of a cell has.
+
+    What sites do alone after the last round is no round.
+    """
     by_seed = [_per_round(run) for run in cell.runs]
     metrics, config = cell.runs[0].metrics, cell.config
     rows = []
@@ -222,7 +233,7 @@ def _convergence_rows(cell: Cell) -> list[dict[str, Any]]:
             "partition": cell.partition,
             "round": number,
             "rounds": config.rounds,
-            "passes": config.passes * number / config.rounds,
+            "passes": (config.passes - config.own_passes) * number / config.rounds,
             "mean": sum(values) / len(values),
             "least": min(values),
             "greatest": max(values),
@@ -251,7 +262,7 @@ def _per_round(run: Run) -> dict[int, float]:
     found: dict[int, list[float]] = {}
     for record in run.rounds:
         value = record.get("validation_accuracy")
-        if value is not None and value == value:
+        if record["round"] < run.config.rounds and value is not None and value == value:
             found.setdefault(int(record["round"]) + 1, []).append(float(value))
     return {number: sum(values) / len(values) for number, values in found.items()}
 

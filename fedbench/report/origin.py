@@ -204,12 +204,22 @@ def _cut_tests(run: Run) -> int:
 
 
 def _too_small(runs: Sequence[Run]) -> list[str]:
-    """Sites that did not train, per task and partition, each once per seed."""
-    names = partition_names(run.config for run in runs)
+    """Sites that did not train, per task and partition, each once per seed.
+
+    A site that was left out on purpose is none of them.
+    """
+    dealt = [run.config.partition.whole for run in runs]
+    told = (
+        run.config.model_copy(update={"partition": partition})
+        for run, partition in zip(runs, dealt, strict=True)
+    )
+    names = partition_names(told)
     found: dict[tuple[str, str], set[tuple[int, str, int]]] = {}
-    for run in runs:
-        for site in (site for site in run.sites if not site["trained"]):
-            about = (str(run.metrics["task_title"]), names[run.config.partition])
+    for run, partition in zip(runs, dealt, strict=True):
+        left_out = run.config.partition.without
+        idle = [site for n, site in enumerate(run.sites) if not site["trained"] and n != left_out]
+        for site in idle:
+            about = (str(run.metrics["task_title"]), names[partition])
             missed = (run.config.seed, str(site["site"]), int(site["n_train"]))
             found.setdefault(about, set()).add(missed)
     return [_said_of_sites(*about, sorted(missed)) for about, missed in sorted(found.items())]

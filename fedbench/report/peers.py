@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from fedbench.config import Frozen, describe
+from fedbench.config import describe
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
+from fedbench.frozen import Frozen
 from fedbench.paths import shipped
-from fedbench.report.cells import Cell, cells
+from fedbench.report.cells import Cell, cells, whole
 from fedbench.store import Run
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def beside_others(runs: Iterable[Run]) -> pd.DataFrame:
     """Published values on the tasks of ``runs``, each with ours, or with why ours is not there."""
     import pandas as pd
 
-    found = [cell for cell in cells(runs) if cell.runs]
+    found = [cell for cell in whole(cells(runs)) if cell.runs]
     tasks = {cell.config.task for cell in found}
     rows = [
         {

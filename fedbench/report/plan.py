@@ -220,7 +220,8 @@ def _sizes(configs: Sequence[RunConfig]) -> tuple[dict[str, Facts], dict[str, Sh
 def _device(configs: Sequence[RunConfig]) -> tuple[str, Device | None]:
     """Which kind of device the runs name, and the one that is here, if one is."""
     kind = "cuda" if any(config.device == "cuda" for config in configs) else "cpu"
-    return kind, gpu_here() if kind == "cuda" else cpu_here()
+    together = all(config.placement == "sharded" for config in configs)
+    return kind, gpu_here(together) if kind == "cuda" else cpu_here()
 
 
 def _free() -> float:
@@ -279,14 +280,21 @@ def _facts(task: str) -> Facts:
     return found
 
 
-def gpu_here() -> Device | None:
-    """The first GPU of this machine; without peak and power if its data sheet is not known."""
+def gpu_here(together: bool = False) -> Device | None:
+    """The first GPU of this machine, or all ``together``, taken to be alike.
+
+    Without peak and power if its data sheet is not known.
+    """
     import torch
 
     if not torch.cuda.is_available():
         return None
-    found = torch.cuda.get_device_properties(0)
-    return Device("cuda", str(found.name), float(found.total_memory), *data_sheet(found.name))
+    found, count = torch.cuda.get_device_properties(0), torch.cuda.device_count()
+    name, memory = str(found.name), float(found.total_memory)
+    peak, watts = data_sheet(name)
+    if together:
+        return Device("cuda", f"{count} x {name}", count * memory, count * peak, count * watts)
+    return Device("cuda", name, memory, peak, watts)
 
 
 def data_sheet(name: str) -> tuple[float, float]:

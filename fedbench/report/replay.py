@@ -66,11 +66,12 @@ def sample(runs: Sequence[Run]) -> list[Run]:
 
 def difference(then: Run, now: Run) -> dict[str, Any]:
     """How many items are predicted otherwise, of how many, and both accuracies."""
-    pairs = (then.items.sort_values("item"), now.items.sort_values("item"))
-    before, after = (items["prediction"].to_numpy() for items in pairs)
+    columns = ["adapter", "item", "prediction"]
+    both = then.items[columns].merge(now.items[columns], on=columns[:2], how="outer")
     return {
-        "items": len(before),
-        "predicted_otherwise": int((before != after).sum()),
+        "items": len(both),
+        # An item that only one of them has is not predicted alike.
+        "predicted_otherwise": int((both["prediction_x"] != both["prediction_y"]).sum()),
         "accuracy_then": float(then.metrics["accuracy"]),
         "accuracy_now": float(now.metrics["accuracy"]),
     }

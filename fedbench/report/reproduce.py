@@ -17,7 +17,7 @@ from fedbench import grid
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.paths import fresh_home
-from fedbench.report.compare import TOLERANCES, parse
+from fedbench.report.compare import parse, tolerance
 from fedbench.report.differences import contrasts
 from fedbench.report.inventory import convergence
 from fedbench.report.scores import OWN, WORST
@@ -51,7 +51,10 @@ class Reproduced:
     @property
     def within(self) -> bool:
         """Whether every number is within the tolerance across machines."""
-        return all(abs(self.then[n] - self.now[n]) <= TOLERANCES[n] for n in self.then)
+        sides = [side for side in (self.then, self.now) if {"ci_low", "ci_high"} <= {*side}]
+        width = max((side["ci_high"] - side["ci_low"] for side in sides), default=0.0)
+        moved = {name: abs(self.then[name] - self.now[name]) for name in self.then}
+        return all(by <= tolerance(name, width) for name, by in moved.items())
 
     def __str__(self) -> str:
         head = f"{self.about}\n{'':8} {'table':>10} {'again':>10} {'difference':>10}"

@@ -26,7 +26,7 @@ def at_an_edge(runs: Iterable[Run]) -> str:
     edges = _edges()
     settings: dict[tuple[str, str], set[str]] = {}
     for run in (run for run in runs if _place(run) in edges):
-        tuned = f"{run.config.backbone} {run.config.method}"
+        tuned = _cell(run).key.removeprefix(f"{run.config.task} ")
         about = (tuned, str(run.metrics["task_title"]))
         settings.setdefault(about, set()).add(run.config.setting)
     titles: dict[tuple[str, str], list[str]] = {}
@@ -52,5 +52,9 @@ def _edges() -> set[_Edge]:
 
 def _place(run: Run) -> _Edge:
     config = run.config
-    cell = Cell(config.task, config.backbone, config.method)
-    return cell.key, config.setting, config.learning_rate, config.passes
+    return _cell(run).key, config.setting, config.learning_rate, config.passes
+
+
+def _cell(run: Run) -> Cell:
+    config = run.config
+    return Cell(config.task, config.backbone, config.method, config.rule, config.optimizer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from fedbench.report.cells import POOLED
+from fedbench.report.cells import POOLED, beside
 from fedbench.report.scores import ACCURACY, OWN
 from fedbench.report.tables import conclusion
 
@@ -25,6 +25,11 @@ def say_audit(frame: pd.DataFrame) -> str:
     return _bullets(said)
 
 
+def _from_to(sizes: pd.Series[Any]) -> str:
+    least, most = int(sizes.min()), int(sizes.max())
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
 def say_composition(frame: pd.DataFrame) -> str:
     """How uneven each partition is: sizes of sites, and the share of a site's largest topic."""
     said = []
@@ -33,9 +38,9 @@ def say_composition(frame: pd.DataFrame) -> str:
         largest = part.groupby("site")["examples"].max() / sizes.clip(lower=1)
         idle = part[~part["trained"]]["site"].nunique()
         said.append(
-            f"{title}, {partition}: {len(sizes)} sites of {sizes.min():,} to {sizes.max():,} "
-            f"training examples; the largest topic of a site makes {100 * largest.mean():.0f} % of "
-            f"it on average; {idle or 'no'} of the sites too small to train."
+            f"{title}, {partition}: {len(sizes)} sites of {_from_to(sizes)} training examples; the "
+            f"largest topic of a site makes {100 * largest.mean():.0f} % of it on average; "
+            f"{idle or 'none'} of the sites {'is' if idle < 2 else 'are'} too small to train."
         )
     return _bullets(said)
 
@@ -60,7 +65,7 @@ def say_main(frame: pd.DataFrame) -> str:
     said = []
     for names, group in chosen.groupby(["task", "backbone", "method"], sort=False):
         for partition in [p for p in group["partition"].unique() if p != POOLED] or [POOLED]:
-            rows = group[group["partition"].isin([partition, POOLED])].to_dict("records")
+            rows = group[beside(group, partition)].to_dict("records")
             line = ", ".join([_title(rows), *map(str, names[1:]), partition])
             said.append(f"{line}: {conclusion(rows)}.")
     return _bullets(said)

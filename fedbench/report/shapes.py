@@ -74,13 +74,17 @@ class Shape:
 
 
 #: Shapes as config.json of each repository gives them. The counts that follow from them are those
-#: of the model cards: 7.61, 7.25, 8.03, 0.135 and 0.49 billion parameters.
+#: of the model cards: 7.61, 7.25, 8.03, 0.135 and 0.49 billion parameters; those of
+#: Llama 2 are 6.74, 13.0 and 69.0 billion (arXiv:2307.09288 says 7, 13 and 70).
 KNOWN: Mapping[str, Shape] = {
     "Qwen/Qwen2.5-7B-Instruct": Shape(3584, 18944, 28, 28, 4, 128, 152064, False, True),
     "mistralai/Mistral-7B-Instruct-v0.3": Shape(4096, 14336, 32, 32, 8, 128, 32768, False, False),
     "meta-llama/Llama-3.1-8B-Instruct": Shape(4096, 14336, 32, 32, 8, 128, 128256, False, False),
     "HuggingFaceTB/SmolLM2-135M": Shape(576, 1536, 30, 9, 3, 64, 49152, True, False),
     "Qwen/Qwen2.5-0.5B": Shape(896, 4864, 24, 14, 2, 64, 151936, True, True),
+    "meta-llama/Llama-2-7b-hf": Shape(4096, 11008, 32, 32, 32, 128, 32000, False, False),
+    "meta-llama/Llama-2-13b-hf": Shape(5120, 13824, 40, 40, 40, 128, 32000, False, False),
+    "meta-llama/Llama-2-70b-hf": Shape(8192, 28672, 80, 64, 8, 128, 32000, False, False),
 }
 
 

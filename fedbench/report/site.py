@@ -81,7 +81,7 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
     """
     spec, short = profiles.read_spec(profile), profiles.short_name(profile)
     drawn = figures or Path("figures") / short
-    copies = executed(find_notebooks(notebooks or CHECKOUT / "notebooks"), profile)
+    copies = executed(find_notebooks(notebooks or CHECKOUT / spec.notebooks), profile)
     drawings = find_drawings(drawn, profile)
     pages = {path.stem + ".html": notebook_page(path) for path in copies}
     marked = any(SYNTHETIC in drawing.caption for drawing in drawings)

@@ -205,16 +205,32 @@ def interval(score: Estimate) -> Interval:
     return max(over_items, seed_interval(score.per_seed), key=lambda each: each.width)
 
 
-def p_above(difference: Estimate) -> float:
-    """One-sided p-value that a paired difference is not above zero, clustered over items.
+def p_above(difference: Estimate, bound: float = 0.0) -> float:
+    """One-sided p-value that a paired difference is not above ``bound``, clustered over items.
 
-    It is conditional on the trained models: seeds are averaged per item. Where all clusters agree
-    there is no variance to divide by, and the sign test over the clusters answers.
+    It is conditional on the trained models: seeds are averaged per item. Where all clusters differ
+    by the same d there is no variance to divide by, and the answer is exact: differences lie
+    between -1 and 1, so with a mean of at most ``bound`` a cluster differs by d with a probability
+    of at most (1 + bound) / (1 + d), the others by -1. That is the sign test's 1/2 for d = 1 over
+    0, and 1 - m for equal answers over a margin m.
     """
     if difference.error < 1e-12:
-        return 0.5**difference.independent if difference.mean > 1e-12 else 1.0
-    ratio = difference.mean / difference.error
+        same = (1 + bound) / (1 + difference.mean)
+        return float(same**difference.independent) if difference.mean > bound + 1e-12 else 1.0
+    ratio = (difference.mean - bound) / difference.error
     return float(stdtr(max(1, difference.independent - 1), -ratio))
+
+
+def p_differs(difference: Estimate) -> float:
+    """Two-sided p-value of a paired difference, from the interval that decides about it.
+
+    It is below 0.05 if and only if :func:`interval` of the same difference leaves out zero.
+    """
+    found = interval(difference)
+    if found.freedom < 1:
+        return 1.0
+    error = found.width / 2 / _quantile(found.freedom)
+    return 2 * float(stdtr(found.freedom, -abs(found.mean) / error))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -228,15 +244,18 @@ def holm(values: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def smallest_difference(found: Interval) -> float:
+def smallest_difference(found: Interval, tests: int = 1) -> float:
     """The true difference that would have been seen with probability :data:`POWER`, a fraction.
 
-    Seen means: a two-sided interval of this standard error excludes zero (Bloom 1995).
+    Seen means: a two-sided interval of this standard error excludes zero (Bloom 1995). Of several
+    ``tests`` that Holm's method adjusts, it is the first step, which is the hardest: a
+    difference of this size is seen with that probability at least, whatever the others show.
     """
     if found.freedom < 1:
         return float("inf")
     error = found.width / 2 / _quantile(found.freedom)
-    return float(error * (_quantile(found.freedom) + stdtrit(found.freedom, POWER)))
+    needed = stdtrit(found.freedom, 1 - (1 - LEVEL) / 2 / tests)
+    return float(error * (needed + stdtrit(found.freedom, POWER)))
 
 
 def _quantile(freedom: int) -> float:

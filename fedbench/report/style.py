@@ -57,6 +57,20 @@ LOOKS = {
     "centralized": Look("#009E73", "^", "-."),
 }
 
+#: how things without a look of their own are told apart, in turn: no two share colour and marker
+CYCLE = (
+    Look("#D55E00", "s", "--"),
+    Look("#009E73", "^", "-."),
+    Look("#CC79A7", "D", ":"),
+    Look("#E69F00", "v", "--"),
+    Look("#56B4E9", "<", "-."),
+    Look("#000000", "X", ":"),
+    Look("#7A7A7A", "P", "--"),
+)
+
+#: what goes round with :data:`CYCLE` when there are more things than it has looks
+_DASHES: tuple[Literal["-", "--", "-.", ":"], ...] = ("--", "-.", ":", "-")
+
 TONES = ("#0072B2", "#D55E00", "#CC79A7", "#56B4E9", "#009E73")  #: for bars that name themselves
 
 
@@ -65,6 +79,21 @@ def look() -> AbstractContextManager[None]:
     from matplotlib import rc_context
 
     return rc_context(rc=RC)
+
+
+def apart(count: int) -> list[Look]:
+    """As many looks, of which no two are the same: :data:`CYCLE`, then its colours recombined.
+
+    Every further turn of the cycle gives each colour the marker of its next neighbour, and another
+    dash. No two share colour and marker, up to as many turns as there are markers.
+    """
+    return [_recombined(*divmod(number, len(CYCLE))) for number in range(count)]
+
+
+def _recombined(turn: int, place: int) -> Look:
+    own, other = CYCLE[place], CYCLE[(place + turn) % len(CYCLE)]
+    dash = _DASHES[(_DASHES.index(own.dash) + turn) % len(_DASHES)]
+    return Look(own.color, other.marker, dash)
 
 
 def blank(height: float) -> Figure:

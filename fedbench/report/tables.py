@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING, Any
 from fedbench.config import SETTINGS, PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.report import stats
-from fedbench.report.cells import POOLED, Cell, Holders, cells, held_for_training, holders
+from fedbench.report.cells import (
+    POOLED,
+    Cell,
+    Holders,
+    alike,
+    beside,
+    cells,
+    held_for_training,
+    holders,
+    whole,
+)
 from fedbench.report.origin import titled
 from fedbench.report.scores import ACCURACY, METRICS, OWN, WORST, mean_of, own_site
 from fedbench.store import Run
@@ -53,7 +63,7 @@ def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.D
     """
     import pandas as pd
 
-    found = cells(runs, planned)
+    found = whole(cells(runs, planned))
     where = holders(found)
     rows = [row for cell in found for row in _cell_rows(cell, where, _partitions(cell, found))]
     frame = pd.DataFrame(rows, columns=list(MAIN_COLUMNS))
@@ -67,9 +77,9 @@ def main_results(runs: Iterable[Run], planned: Iterable[RunConfig] = ()) -> pd.D
 
 
 def _partitions(cell: Cell, found: Iterable[Cell]) -> dict[PartitionConfig, str]:
-    """Partitions of the cell's task by name: its own, or all where the setting knows no sites."""
+    """Partitions of the cell's task by name: its own, or all that a setting without sites fits."""
     same = [other for other in found if other.config.task == cell.config.task and not other.pooled]
-    dealt = same if cell.pooled else [cell]
+    dealt = [other for other in same if alike(cell, other)] if cell.pooled else [cell]
     return {other.config.partition: other.partition for other in dealt}
 
 
@@ -83,16 +93,17 @@ def _cell_rows(
     for metric, score in METRICS.items():
         if (estimate := score(cell)) is not None:
             tests = _against_references(cell) if metric == ACCURACY else {}
-            rows.append(facts | _row(cell, metric, estimate) | tests)
+            rows.append(facts | score_row(cell, metric, estimate) | tests)
     for partition, name in partitions.items():
         for metric in (OWN, WORST):
             own = own_site(cell, partition, where, worst=metric == WORST)
             if own is not None:
-                rows.append(facts | _UNKNOWN | _row(cell, metric, own) | {"partition": name})
+                rows.append(facts | _UNKNOWN | score_row(cell, metric, own) | {"partition": name})
     return rows
 
 
-def _row(cell: Cell, metric: str, score: stats.Estimate) -> dict[str, Any]:
+def score_row(cell: Cell, metric: str, score: stats.Estimate) -> dict[str, Any]:
+    """A score with its interval, its seeds and items, and what it could have shown."""
     found = stats.interval(score)
     return {
         "metric": metric,
@@ -122,7 +133,7 @@ def _asked(cell: Cell) -> dict[str, Any]:
         "setting": config.setting,
         "partition": cell.partition,
         "sites": 1 if cell.pooled else config.partition.sites,
-        "rule": config.rule if config.setting == "federated" else "none",
+        "rule": cell.rule if config.setting == "federated" else "none",
         "compute": config.compute,
         "labels": config.labels,
         "n_seeds_planned": cell.planned,
@@ -145,12 +156,17 @@ def facts_of(cell: Cell) -> dict[str, Any]:
         "scoring": metrics["scoring"],
         "passes": 0.0 if cell.config.setting == "base" else cell.passes,
         "steps": _mean([float(run.metrics["steps"]) for run in cell.runs]),
-        # Runs that the repository keeps from before operations were counted have none.
-        "flops": _mean([float(run.metrics.get("flops", "nan")) for run in cell.runs]),
+        # Not counted by runs from before, and not told by sites whose examples are private.
+        "flops": _mean([_number(run.metrics.get("flops")) for run in cell.runs]),
         "synthetic": bool(metrics["synthetic"]),
         "note": metrics.get("note", ""),
         "runs": " ".join(run.id for run in cell.runs),
     }
+
+
+def _number(value: float | None) -> float:
+    """NaN where nothing is known."""
+    return float("nan") if value is None else float(value)
 
 
 def _used(cell: Cell) -> dict[str, float]:
@@ -230,7 +246,7 @@ def wide(frame: pd.DataFrame, metric: str = ACCURACY) -> pd.DataFrame:
     for _, group in chosen.groupby(keys, sort=False):
         partitions = [name for name in group["partition"].unique() if name != POOLED]
         for partition in partitions or [POOLED]:
-            rows.append(_wide_row(group[group["partition"].isin([partition, POOLED])], partition))
+            rows.append(_wide_row(group[beside(group, partition)], partition))
     table = pd.DataFrame(rows)
     known = [] if metric == ACCURACY else ["chance", "majority", "verdict"]
     return table.drop(columns=known, errors="ignore")

@@ -8,8 +8,9 @@ from functools import cache
 
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.models.fresh_weights import SUFFIX
+from fedbench.profiles import ADAMW, FEDAVG
 from fedbench.report import stats
-from fedbench.report.cells import Cell, Holders, holders
+from fedbench.report.cells import Cell, Holders, alike, holders
 from fedbench.report.claim_file import Claim, Claims, Part
 from fedbench.report.scores import ACCURACY, mean_of, own_site
 from fedbench.report.searches import at_an_edge
@@ -19,8 +20,11 @@ from fedbench.tasks.specfile import read_spec
 
 #: what two cells have in common when settings of theirs are compared, and when methods are
 _ALIKE = ("task", "backbone", "labels", "train_limit", "test_limit", "max_tokens")
-_SETTINGS_ALIKE = (*_ALIKE, "method", "compute")
-_METHODS_ALIKE = (*_ALIKE, "setting", "partition", "rule", "codec", "participation")
+_SETTINGS_ALIKE = (*_ALIKE, "method", "compute", "optimizer", "own_passes")
+_METHODS_ALIKE = (
+    *(*_ALIKE, "setting", "partition", "rule", "codec", "participation"),
+    *("optimizer", "own_passes"),
+)
 
 _Score = Callable[[Cell, str, PartitionConfig], Estimate | None]
 
@@ -58,8 +62,17 @@ def trials(stated: Claims, all_cells: Iterable[Cell]) -> list[Trial]:
 
 
 def _bears_on_claims(config: RunConfig) -> bool:
-    """Whether it is no control: neither shuffled labels nor a backbone that was never trained."""
-    return config.labels == "true" and not config.backbone.endswith(SUFFIX)
+    """Whether it is no control (shuffled labels, an untrained backbone), nor wrong on purpose.
+
+    Claims are about FedAvg with one adapter for all sites, trained by the usual optimizer: any
+    other rule would be judged as "federated".
+    """
+    control = config.labels != "true" or config.backbone.endswith(SUFFIX)
+    usual = config.setting != "federated" or (
+        (config.rule, config.optimizer, config.own_passes) == (FEDAVG, ADAMW, 0)
+        and not config.partition.ranks
+    )
+    return usual and not control and not config.defective
 
 
 def _is_subject(cell: Cell, part: Part) -> bool:
@@ -119,7 +132,7 @@ def _counterpart(cell: Cell, part: Part, found: Sequence[Cell]) -> list[Cell]:
         for other in found
         if other.config.setting == part.to
         and _same(cell, other, _SETTINGS_ALIKE)
-        and (other.pooled or other.config.partition == cell.config.partition)
+        and alike(cell, other)
     ]
 
 
@@ -127,7 +140,9 @@ def _untuned(reference: Cell, found: Sequence[Cell]) -> list[Cell]:
     return [
         cell
         for cell in found
-        if cell.config.setting == "base" and _same(reference, cell, _SETTINGS_ALIKE)
+        if cell.config.setting == "base"
+        and _same(reference, cell, _SETTINGS_ALIKE)
+        and alike(reference, cell)
     ]
 
 

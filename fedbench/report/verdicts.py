@@ -170,12 +170,8 @@ def _p(trial: Trial, rule: Rule, side: Literal[1, -1]) -> float:
         return float("nan")
     holding, failing = _bounds(trial, rule)
     bound = holding if side > 0 else failing
-    beyond = replace(
-        found,
-        per_seed=side * (found.per_seed - bound),
-        left_out=side * (found.left_out - bound),
-    )
-    return stats.p_above(beyond)
+    turned = replace(found, per_seed=side * found.per_seed, left_out=side * found.left_out)
+    return stats.p_above(turned, side * bound)
 
 
 def _bounds(trial: Trial, rule: Rule) -> tuple[float, float]:

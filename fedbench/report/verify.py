@@ -21,7 +21,7 @@ from fedbench.files import read_json, write_bytes, write_json
 from fedbench.paths import CHECKOUT
 from fedbench.provenance import git
 from fedbench.report import verdicts as judging
-from fedbench.report.cells import Cell, cells
+from fedbench.report.cells import Cell, cells, whole
 from fedbench.report.claim_file import FILE, Claims, digest, read_claims
 from fedbench.report.claims import check_passes_of, check_scores_of
 from fedbench.report.energy import energy_remarks, savings
@@ -62,7 +62,7 @@ def verify(profile: str, folder: Path, *, accept: bool = False) -> bool:
             f"None of the {len(planned)} runs of {name} is there, so nothing was verified or "
             f"written: make figures PROFILE={profile} does them."
         )
-    found, energy = cells(runs, planned), energy_record(profile)
+    found, energy = whole(cells(runs, planned)), energy_record(profile)
     told = judging.summaries(stated, judging.verdicts(stated, found, savings(energy)))
     failed = failures(found)
     said = [when_fixed(runs), *remarks(runs), *energy_remarks(energy)]

@@ -17,7 +17,17 @@ if TYPE_CHECKING:
 #: columns that hold fractions and are printed in %
 PERCENT = {
     *("mean", "ci_low", "ci_high", "chance", "majority", "blind", "smallest_difference"),
-    *("trainable_share", "least", "greatest"),
+    *("trainable_share", "least", "greatest", "gain", "gain_low", "gain_high"),
+    *("base", "local", "federated", "centralized", "right", "wrong"),
+    *("gain_over_local", "gain_over_base", "target"),
+    *("best", "last", "fall", "greatest_fall", "worst", "range", "range_low", "range_high"),
+    *("sd", "sd_low", "sd_high", "sd_by_chance", "standard_error"),
+    *("contribution", "contribution_low", "contribution_high", "all_sites", "without_site"),
+    *("gain_over_local_low", "gain_over_local_high", "gain_over_centralized"),
+    *("gain_over_centralized_low", "gain_over_centralized_high"),
+    *("honest", "change", "change_low", "change_high", "hostile", "hostile_examples"),
+    *("success", "success_low", "success_high", "success_without_trigger", "success_of_honest"),
+    *("open", "open_low", "open_high"),
 }
 
 _LATEX = {

@@ -221,3 +221,18 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDBENCH_HOME", str(tmp_path_factory.mktemp("runs")))
         return [save_run(made) for made in make_grid(tasks=("lookalike_medqa", "fpb"))]
+
+
+@pytest.fixture
+def by_rule(save, config):
+    """Federated runs of rules of given skill, on two partitions, with three seeds."""
+
+    def of(skills):
+        return [
+            save(config("federated", seed, rule=rule, partition=partition), skill=skill)
+            for rule, skill in skills.items()
+            for partition in (IID, SKEWED)
+            for seed in (0, 1, 2)
+        ]
+
+    return of

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from zmq import ZMQError
 
 from fedbench.errors import FedbenchError
-from fedbench.paths import CHECKOUT, home
+from fedbench.paths import CHECKOUT, PACKAGE, home
 from fedbench.report.build import (
     _measure_energy,
     build,
@@ -19,7 +20,7 @@ from fedbench.report.build import (
     find_notebooks,
 )
 
-NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((CHECKOUT / "notebooks").rglob("*.ipynb"))
 GIVEN = {"profile": "tiny", "output": "figures/tiny"}
 
 
@@ -133,14 +134,16 @@ def runs_fail(monkeypatch, there):
     monkeypatch.setattr("fedbench.grid.found", lambda profile: there)
 
 
-def test_folders_are_called_after_the_name_of_ones_own_profile(drawn, monkeypatch):
+def test_folders_are_called_after_the_name_of_ones_own_profile(drawn, monkeypatch, tmp_path):
+    mine = tmp_path / "mine.yml"
+    shutil.copy(PACKAGE / "profiles" / "tiny.yml", mine)
     monkeypatch.setattr("fedbench.profiles.search_moved", lambda profile: "")
     monkeypatch.setattr("fedbench.grid.ensure", lambda profile, progress: [])
-    build("some/where/mine.yml")
+    build(str(mine))
     folder, parameters = drawn[0]
 
     assert folder == home() / "notebooks" / "mine"
-    assert parameters == {"profile": "some/where/mine.yml", "output": "figures/mine"}
+    assert parameters == {"profile": str(mine), "output": "figures/mine"}
 
 
 def test_after_a_run_that_failed_the_others_are_drawn_and_the_failure_is_raised(drawn, monkeypatch):
@@ -236,7 +239,7 @@ def test_the_notebooks_of_the_paper_are_there():
 
 
 def test_what_cannot_fit_is_refused_before_anything_starts(monkeypatch):
-    monkeypatch.setattr("fedbench.report.plan.gpu_here", lambda: None)
+    monkeypatch.setattr("fedbench.report.plan.gpu_here", lambda together: None)
     monkeypatch.setattr("fedbench.grid.ensure", None)
     with pytest.raises(FedbenchError, match="has no CUDA device: take one with a GPU of at least"):
         build("paper")

@@ -7,7 +7,15 @@ import pytest
 from fedbench.cli import main
 from fedbench.errors import FedbenchError
 from fedbench.report import compare as comparing
-from fedbench.report.compare import Difference, alike, compare, of_commit, of_folder, show
+from fedbench.report.compare import (
+    Difference,
+    alike,
+    compare,
+    moved,
+    of_commit,
+    of_folder,
+    show,
+)
 
 TABLE = "task,metric,mean,ci_low,n_test,bytes_up,p_chance,verdict,ci_kind,runs\n"
 ROW = "fpb,accuracy,0.7,0.6,120,1.1776e+06,0.001,above chance,t over seeds,aa bb\n"
@@ -33,13 +41,75 @@ ROW = "fpb,accuracy,0.7,0.6,120,1.1776e+06,0.001,above chance,t over seeds,aa bb
         ("ci_kind", "t over seeds", "item clusters", True),
         ("runs", "0123456789abcdef", "fedcba9876543210", True),
         ("federated", "85.8 [81.4, 90.3]", "86.9 [80.1, 91.0]", True),
-        ("federated", "85.8 [81.4, 90.3]", "88.0 [81.4, 90.3]", False),
+        ("federated", "85.8 [81.4, 90.3]", "89.0 [81.4, 90.3]", True),
+        ("federated", "85.8 [81.4, 90.3]", "90.4 [81.4, 90.3]", False),
         ("federated", "85.8 [81.4, 90.3]", "85.8 [81.4, 90.3]†", False),
         ("federated", "85.8 [81.4, 90.3]", "not run", False),
+        ("federated", "0.10", "0.90", False),
+        ("federated", "0.80", "0.82", True),
+        ("federated_low", "0.80", "0.83", False),
+        ("gain", "0.01", "-0.01", True),
+        ("gain", "0.01", "-0.02", False),
+        ("gain_over_local_high", "0.10", "0.12", True),
+        ("gain_per_seed", "0.1 0.2 0.3", "0.2 0.1 0.3", True),
+        ("gain_kind", "t over seeds", "item clusters", True),
+        ("contribution", "0.02", "0.05", False),
+        ("sd", "0.05", "0.06", True),
+        ("range", "0.30", "0.33", False),
+        ("fall", "-0.01", "0", True),
+        ("right", "0.9", "0.88", True),
+        ("wrong", "0.9", "0.87", False),
+        ("p", "0.001", "0.049", True),
+        ("p", "0.04", "0.06", False),
+        ("label_divergence", "0.30", "0.31", False),
     ],
 )
 def test_scores_may_move_a_little_and_counts_may_not(column, reference, here, same):
     assert alike(column, reference, here) == same
+
+
+@pytest.mark.parametrize(
+    ("column", "reference", "here", "same"),
+    [
+        ("mean", "0.70", "0.74", True),
+        ("mean", "0.70", "0.76", False),
+        ("ci_low", "0.65", "0.56", True),
+        ("ci_low", "0.65", "0.54", False),
+        ("smallest_difference", "0.10", "0.29", True),
+        ("smallest_difference", "0.10", "0.31", False),
+        ("n_test", "120", "121", False),
+    ],
+)
+def test_a_score_may_move_as_far_as_its_own_interval_says(column, reference, here, same):
+    assert alike(column, reference, here, width=0.1) == same
+
+
+@pytest.mark.parametrize(
+    ("here", "same"), [("0.14,0.02,0.22,0.5,0.5,0.5", True), ("0.1,0,0.2,0.54,0.5,0.5", False)]
+)
+def test_each_score_of_a_row_moves_within_its_own_interval(here, same):
+    """A gain has a wide interval here, and the score beside it one without any width."""
+    row = "gain,gain_low,gain_high,mean,ci_low,ci_high\n{}\n"
+    reference = row.format("0.1,0,0.2,0.5,0.5,0.5")
+    assert (compare({"a": reference}, {"a": row.format(here)}) == []) == same
+
+
+def test_two_items_of_few_may_always_be_answered_otherwise():
+    row = "mean,ci_low,ci_high,n_validation\n{},1,1,48\n"
+    assert compare({"a": row.format("1")}, {"a": row.format("0.96")}) == []
+    assert compare({"a": row.format("1")}, {"a": row.format("0.95")}) != []
+
+
+def test_another_site_may_be_the_worst_one_and_has_another_number_of_items():
+    row = ROW.replace("accuracy", "accuracy_worst")
+    assert compare({"a": TABLE + row}, {"a": TABLE + row.replace("120", "131")}) == []
+
+
+def test_tables_that_moved_within_tolerance_are_counted():
+    here = {"a": TABLE + ROW.replace("0.7,", "0.71,"), "b": TABLE, "energy": "x\n1\n"}
+    reference = {"a": TABLE + ROW, "b": TABLE, "energy": "x\n2\n"}
+    assert compare(reference, here) == []
+    assert moved(reference, here) == 1
 
 
 def test_a_difference_is_told_with_its_row_and_both_values():

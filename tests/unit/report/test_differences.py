@@ -107,3 +107,16 @@ def test_mcnemar_s_p_value_is_left_out_where_items_share_a_fact(save, config):
     ]
 
     assert contrasts(runs)["mcnemar"].tolist() == [""]
+
+
+@pytest.mark.parametrize("other", [{"rule": "flexlora"}, {"own_passes": 1}])
+def test_the_federated_setting_is_fedavg_without_passes_of_the_sites_own(save, config, other):
+    alone = [save(config("local")), save(config("centralized"))]
+    assert contrasts([*alone, save(config("federated", **other))]).empty
+    assert len(contrasts([*alone, save(config("federated"))])) == 3
+
+
+def test_methods_are_compared_with_as_many_passes_of_the_sites_own(save, config):
+    own = save(config("federated", method="qlora", own_passes=1))
+    assert contrasts([own, save(config("federated"))]).empty
+    assert len(contrasts([own, save(config("federated", own_passes=1))])) == 1

@@ -24,10 +24,11 @@ SAME = {
 }
 
 
-def cell(**other):
+def cell(hostile=0.0, **other):
     config = {k: SAME[k] for k in ("task", "backbone", "method", "setting")} | other
     run = SimpleNamespace(metrics={"split": "given", "accuracy": 0.6}, id="abc")
-    return SimpleNamespace(config=SimpleNamespace(**config), runs=[run])
+    honest = {"hostile": hostile, "privacy": None, "partition": SimpleNamespace(without=None)}
+    return SimpleNamespace(config=SimpleNamespace(**config, **honest), runs=[run])
 
 
 def test_every_published_value_has_a_source_and_is_a_share():
@@ -64,6 +65,14 @@ def test_an_untuned_backbone_has_no_method():
 def test_tasks_that_we_did_not_run_are_left_out(monkeypatch):
     monkeypatch.setattr(peers, "cells", lambda runs: [cell(task="medqa")])
     assert peers.beside_others([]).empty
+
+
+def test_nothing_published_stands_beside_a_run_that_was_attacked(monkeypatch):
+    monkeypatch.setattr(peers, "published", lambda: [Published(**SAME)])
+    monkeypatch.setattr(peers, "cells", lambda runs: [cell(hostile=0.2)])
+    assert peers.beside_others([]).empty
+    monkeypatch.setattr(peers, "cells", lambda runs: [cell()])
+    assert len(peers.beside_others([])) == 1
 
 
 def beside(monkeypatch, *values):

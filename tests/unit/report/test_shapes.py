@@ -19,6 +19,9 @@ TOY = Shape(
         ("meta-llama/Llama-3.1-8B-Instruct", 8_030_261_248),
         ("HuggingFaceTB/SmolLM2-135M", 134_515_008),
         ("Qwen/Qwen2.5-0.5B", 494_032_768),
+        ("meta-llama/Llama-2-7b-hf", 6_738_415_616),
+        ("meta-llama/Llama-2-13b-hf", 13_015_864_320),
+        ("meta-llama/Llama-2-70b-hf", 68_976_648_192),
     ],
 )
 def test_a_shape_gives_the_number_of_parameters_that_its_repository_states(name, parameters):

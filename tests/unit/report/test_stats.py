@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from scipy.special import stdtr, stdtrit
 
 from fedbench.report import stats
 
@@ -171,6 +172,32 @@ def test_the_smallest_difference_is_that_of_bloom():
     assert stats.smallest_difference(found) == pytest.approx(1.96 + 0.8416, abs=1e-3)
 
 
+@pytest.mark.parametrize(("tests", "errors"), [(1, 5.36), (9, 14.42), (16, 18.91)])
+def test_three_seeds_over_many_tests_show_only_what_is_large(tests, errors):
+    """The quantiles of Student's t with two degrees of freedom have the closed form below."""
+
+    def quantile(share):
+        return (2 * share - 1) / math.sqrt(2 * share * (1 - share))
+
+    half = quantile(0.975)
+    found = stats.Interval(0.0, -half, half, stats.OVER_SEEDS, freedom=2)
+    expected = quantile(1 - 0.025 / tests) + quantile(0.8)
+
+    assert stats.smallest_difference(found, tests) == pytest.approx(expected, rel=1e-6)
+    assert expected == pytest.approx(errors, abs=0.02)
+
+
+@pytest.mark.parametrize("tests", [1, 5])
+def test_the_smallest_difference_is_seen_after_adjustment_as_often_as_the_power_says(tests):
+    freedom = 200
+    half = float(stdtrit(freedom, 0.975))
+    true = stats.smallest_difference(stats.Interval(0, -half, half, "", freedom), tests)
+    drawn = true + np.random.default_rng(0).standard_t(freedom, 20_000)
+    p = 2 * stdtr(freedom, -np.abs(drawn))
+
+    assert np.mean(tests * p < 0.05) == pytest.approx(stats.POWER, abs=0.01)
+
+
 def test_one_cluster_can_show_nothing():
     found = stats.interval(share([1, 0, 1], clusters=[0, 0, 0]))
 
@@ -261,3 +288,32 @@ def test_the_wider_interval_covers_a_mean_that_seeds_and_items_both_move(of_seed
         found = stats.interval(share(values, seeds=range(5)))
         covered += found.low <= 0.5 <= found.high
     assert covered / draws >= 0.9
+
+
+@pytest.mark.parametrize(("same", "bound"), [(0.0, -0.03), (0.0, -0.2), (1.0, 0.0), (0.5, -0.1)])
+def test_where_all_clusters_agree_the_p_value_is_the_greatest_under_the_hypothesis(same, bound):
+    """Brute force over differences of -1, 0, ``same`` and 1 whose mean is at most the bound."""
+    count = 4
+    shares = np.linspace(0, 1, 41)
+    most = max(
+        of_same**count
+        for of_same in shares
+        for of_loss in shares
+        if of_same + of_loss <= 1 and same * of_same - of_loss <= bound + 1e-12
+    )
+    agreed = stats.Estimate(
+        (0,), ("a", "b", "c", "d"), np.array([same]), np.full((4, 1), same), count, bounded=False
+    )
+    found = stats.p_above(agreed, bound)
+    assert found == pytest.approx(((1 + bound) / (1 + same)) ** count)
+    assert most <= found + 1e-12
+    assert found - most < 0.1
+
+
+def test_a_bound_moves_what_is_tested_as_much_as_the_difference():
+    left_out = np.array([[0.1], [0.12], [0.09], [0.11]])
+    one = stats.Estimate((0,), tuple("abcd"), np.array([0.105]), left_out, 4, bounded=False)
+    moved = stats.Estimate(
+        (0,), tuple("abcd"), np.array([0.055]), left_out - 0.05, 4, bounded=False
+    )
+    assert stats.p_above(one, 0.05) == pytest.approx(stats.p_above(moved))

@@ -480,3 +480,29 @@ def test_a_profile_without_such_a_comparison_says_so(answered):
 def test_every_word_for_real_tasks_has_its_own_for_look_alikes():
     assert judging._OF_LOOKALIKES.keys() == {HOLDS, FAILS, OPEN, SMALL}
     assert Part.model_fields.keys() >= {"test", "metric", "of", "to", "evidence"}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"rule": "flexlora"},
+        {"own_passes": 1},
+        {"optimizer": "sgd"},
+        {"partition": SKEWED.model_copy(update={"ranks": (16, 4)})},
+    ],
+)
+def test_only_fedavg_with_one_adapter_and_the_usual_optimizer_is_judged_as_federated(
+    three, answered, other
+):
+    runs = three(base=250, centralized=500, federated=500)
+    more = [answered("federated", 300, seed, **other) for seed in range(3)]
+
+    assert judged(only(C1), [*runs, *more]) == judged(only(C1), runs)
+    assert judged(only(C3), more) == []
+
+
+def test_a_setting_is_compared_with_another_that_had_the_same_optimizer(three, answered):
+    runs = three(base=250, centralized=500, federated=500)
+    plain = [answered("centralized", 900, seed, optimizer="sgd") for seed in range(3)]
+
+    assert judged(only(C1), [*runs, *plain]) == judged(only(C1), runs)

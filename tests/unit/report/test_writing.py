@@ -121,6 +121,7 @@ def edges(monkeypatch):
     cells = {
         "fpb fedbench-llama ia3": cell | {"at_an_edge": list(rates)},
         "fpb fedbench-llama lora": cell | {"at_an_edge": ["centralized"]},
+        "fpb fedbench-llama lora scaffold sgd": cell | {"at_an_edge": ["federated"]},
     }
     monkeypatch.setattr("fedbench.report.searches.searched", lambda: {"cpu": {"cells": cells}})
 
@@ -139,12 +140,23 @@ def test_a_learning_rate_at_the_edge_of_its_search_is_said(save, config, edges):
 
 
 @pytest.mark.parametrize(
-    "other", [{"learning_rate": 0.03}, {"passes": 2}, {"task": "lookalike_medqa"}]
+    "other",
+    [
+        *({"learning_rate": 0.03}, {"passes": 2}, {"task": "lookalike_medqa"}),
+        *({"optimizer": "sgd"}, {"rule": "fedadam"}),
+    ],
 )
 def test_an_edge_is_not_said_of_runs_that_were_trained_otherwise(save, config, edges, other):
-    run = save(config("local", **{"method": "ia3", "learning_rate": 0.09} | other))
+    setting = "federated" if "rule" in other else "local"
+    run = save(config(setting, **{"method": "ia3", "learning_rate": 0.09} | other))
 
     assert "edge" not in " ".join(remarks([run]))
+
+
+def test_an_edge_is_said_of_a_rule_and_an_optimizer_by_name(save, config, edges):
+    run = save(config("federated", rule="scaffold", optimizer="sgd", learning_rate=0.09))
+
+    assert "fedbench-llama lora scaffold sgd on Financial PhraseBank" in " ".join(remarks([run]))
 
 
 def test_participation_is_said_to_be_rounded_only_where_it_is_partial(save, config):
