@@ -9,6 +9,7 @@ import numpy as np
 from fedbench.config import RunConfig
 from fedbench.prepare import Prepared, prepare
 from fedbench.tasks import SPLITS
+from fedbench.tasks.counts import asked_otherwise
 from fedbench.tasks.repeats import near_pairs
 from fedbench.tasks.specfile import read_spec
 
@@ -33,6 +34,7 @@ def audit(config: RunConfig) -> dict[str, Any]:
         "digest": task.digest,
         **{name: counted.pop(name) for name in list(counted) if isinstance(counted[name], int)},
         "near_repeats_of_the_test": spec.near_repeats,
+        "test_prompts_asked_otherwise": asked_otherwise(task.examples),
         **_inside_training(prepared),
         "labels": counted["labels"],
         "prompt_tokens": _lengths(prepared),

@@ -9,7 +9,7 @@ import yaml
 
 from fedbench.models.backbones import BUILT_IN
 from fedbench.models.fresh_weights import SUFFIX
-from fedbench.store import Run
+from fedbench.store import SHARED, Run
 
 _SYNTHETIC = "**Synthetic look-alike data**, never evidence about language models."
 _SHUFFLED = "**Negative control.** It was trained on shuffled labels."
@@ -63,7 +63,7 @@ def _marks(run: Run) -> Iterator[str]:
 
 def _facts(run: Run, adapter: str) -> str:
     config, metrics = run.config, run.metrics
-    one_site = config.setting == "local"
+    one_site = adapter != SHARED
     mean = ", the mean over the adapters of all sites" if one_site else ""
     facts = {
         "Task": metrics["task_title"],

@@ -119,11 +119,16 @@ def _parser() -> argparse.ArgumentParser:
     exporting = add("export", "write an adapter that plain peft loads")
     exporting.add_argument("run", help="its id, or the beginning of it")
     exporting.add_argument("folder", type=Path)
-    exporting.add_argument("--adapter", default="global", help="a site's name for local runs")
+    exporting.add_argument(
+        "--adapter",
+        default="global",
+        help="a site's name, where sites end with adapters of their own",
+    )
     checking = add("conformance", "check rules, or anybody's aggregator, on toy adapters")
     checking.add_argument(
         "subject", nargs="?", help="a rule such as fedprox:mu=0.1, or package.module:function (all)"
     )
+    add("rules", "list federated rules: with which methods they have a meaning, and why not")
     options = _options_of_profiles()
     for name, text in _OF_PROFILES.items():
         sub = add(name, text)
@@ -148,8 +153,10 @@ def _options_of_profiles() -> dict[str, dict[str, dict[str, Any]]]:
         "table": {"help": "main_results, contrasts or convergence_final"},
         "row": {"nargs": "+", "help": words},
     }
+    missing = {"action": "store_true", "help": "only what has no values yet, or asks otherwise"}
     return {
         "figures": output,
+        "tune": {"--missing": missing},
         "computes": {**output, "--device": {"default": "cpu", "choices": ("cpu", "cuda")}},
         "verify": {**output, "--accept": accept},
         "compare": {**output, "--reference": reference},

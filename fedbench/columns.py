@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fedbench.errors import FedbenchError
+
 Rows = npt.NDArray[Any] | slice  #: places of rows, one truth per row, or a range
 
 NAMES = ("item", "cluster", "adapter", "site")
@@ -59,14 +61,30 @@ class Columns:
 
 
 def read_columns(path: Path, *more: str) -> Columns:
-    """The items in a parquet file, without their scores; ``more`` are further columns of names."""
-    from pyarrow import parquet
+    """The items in a parquet file, without their scores; ``more`` are further columns of names.
+
+    Raises:
+        FedbenchError: the file is damaged, or lacks a column.
+    """
+    from pyarrow import ArrowException, parquet
 
     names = [*NAMES, *more]
-    table = parquet.ParquetFile(path, read_dictionary=names).read([*names, *NUMBERS])
+    try:
+        table = parquet.ParquetFile(path, read_dictionary=names).read([*names, *NUMBERS])
+    except (ArrowException, OSError) as error:
+        raise _unreadable(path, " ".join(str(error).split())[:100]) from None
+    if absent := sorted({*names, *NUMBERS} - {*table.column_names}):
+        raise _unreadable(path, f"it has no column {absent[0]}")
     return Columns(
         {name: _names(table[name]) for name in names},
         {name: _numbers(table[name].combine_chunks()) for name in NUMBERS},
+    )
+
+
+def _unreadable(path: Path, why: str) -> FedbenchError:
+    return FedbenchError(
+        f"The items in {path} cannot be read ({why}): restore the file with git checkout, or "
+        "remove its folder to do the run again."
     )
 
 

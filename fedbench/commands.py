@@ -20,6 +20,8 @@ from fedbench.files import machine_shared
 from fedbench.options import fields_from
 from fedbench.paths import CHECKOUT
 
+_MAIN_TABLE = "main_table.md"
+
 
 def run(known: Namespace, extra: Sequence[str]) -> None:
     """Do one run."""
@@ -39,6 +41,12 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
     for name in ("accuracy", "macro_f1", "n_train", "n_test", "sites_too_small", "note"):
         if done.metrics[name]:
             print(f"{name}: {done.metrics[name]}")
+    if (left_out := config.partition.without) is not None:
+        print(f"without: site {left_out}, whose examples were not trained on")
+    if len(done.adapters) > 1:
+        print(f"scores: mean over {len(done.adapters)} adapters, each asked all test items")
+    if done.config.defective:
+        print("WRONG ON PURPOSE: no score of this run is a result.")
     print(f"Run {done.id} is in {done.source}: python -m fedbench show {done.id} tells all.")
 
 
@@ -46,12 +54,15 @@ def _advance(bar: Any, value: float) -> None:
     bar.update(value - bar.n)
 
 
-_LISTED = "{:16}  {:18} {:15} {:6} {:12} {:14} {:>4}  {:>8}  {}"
+_LISTED = "{:16}  {:18} {:15} {:6} {:12} {:20} {:14} {:>4}  {:>8}  {}"
 
 
 def list_runs(known: Namespace, extra: Sequence[str]) -> None:
     """List the finished runs."""
-    columns = ("run", "task", "backbone", "method", "setting", "partition", "seed", "accuracy", "")
+    columns = (
+        *("run", "task", "backbone", "method", "setting", "rule", "partition", "seed", "accuracy"),
+        "",
+    )
     runs = list(store.finished())
     if not runs:
         hint = "start with python -m fedbench run --task lookalike_fpb."
@@ -60,7 +71,8 @@ def list_runs(known: Namespace, extra: Sequence[str]) -> None:
     print(_LISTED.format(*columns).rstrip())
     for run in runs:
         config, kept = run.config, "recorded" if run.recorded else ""
-        about = (run.id, config.task, config.backbone, config.method, config.setting)
+        trained = (config.method, config.setting, config.rule_and_own_passes)
+        about = (run.id, config.task, config.backbone, *trained)
         score = f"{run.metrics['accuracy']:.3f}"
         print(_LISTED.format(*about, config.partition.label, config.seed, score, kept).rstrip())
 
@@ -103,7 +115,10 @@ def figures(known: Namespace, extra: Sequence[str]) -> None:
     from fedbench.report.build import build
 
     build(known.profile, known.output)
-    print(f"Figures and tables are in {_figures_folder(known)}: begin with main_table.md.")
+    folder = Path(_figures_folder(known))
+    tables = sorted(path.name for path in folder.glob("*.md"))
+    first = _MAIN_TABLE if _MAIN_TABLE in tables else " or ".join(tables)
+    print(f"Figures and tables are in {folder}: begin with {first}.")
 
 
 def grid(known: Namespace, extra: Sequence[str]) -> None:
@@ -125,7 +140,7 @@ def tune(known: Namespace, extra: Sequence[str]) -> None:
     """Search learning rates and passes."""
     from fedbench.tuning import tune as search
 
-    search(known.profile)
+    search(known.profile, missing=known.missing)
 
 
 def controls(known: Namespace, extra: Sequence[str]) -> None:
@@ -164,6 +179,15 @@ def conformance(known: Namespace, extra: Sequence[str]) -> int:
     return int(any(f.verdict == "failed" for findings in found.values() for f in findings))
 
 
+def rules(known: Namespace, extra: Sequence[str]) -> None:
+    """List the rules."""
+    from fedbench.report.writing import markdown_lines
+    from fedbench.rules.validity import refusals, table
+
+    print(markdown_lines(table()))
+    print("\n".join(refusals()))
+
+
 def _figures_folder(known: Namespace) -> str:
     return str(known.output or f"figures/{profiles.short_name(known.profile)}")
 
@@ -180,6 +204,7 @@ def compare(known: Namespace, extra: Sequence[str]) -> int:
     from fedbench.report.build import find_notebooks
     from fedbench.report.compare import (
         LEFT_OUT,
+        moved,
         of_a_machine,
         of_commit,
         of_folder,
@@ -190,13 +215,18 @@ def compare(known: Namespace, extra: Sequence[str]) -> int:
 
     folder = _figures_folder(known)
     if known.output is None:  # what the repository came with would be held against itself
-        profiles.read_spec(known.profile)
-        executed(find_notebooks(CHECKOUT / "notebooks"), known.profile)
+        spec = profiles.read_spec(known.profile)
+        executed(find_notebooks(CHECKOUT / spec.notebooks), known.profile)
     reference = of_folder(known.reference) if known.reference else of_commit(folder)
     here = of_folder(Path(folder))
     found = held_against(reference, here)
     held = [table for table in here if not of_a_machine(table)]
     print(told(found) if found else f"The {len(held)} tables of {folder} are the reference's.")
+    if not found and (others := moved(reference, here)):
+        print(
+            f"{others} of them not byte for byte: scores moved within their own intervals, as on "
+            "another kind of processor, where training is as another repeat."
+        )
     if len(held) < len(here):
         print(LEFT_OUT)
     return 1 if found else 0

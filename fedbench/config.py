@@ -6,11 +6,10 @@ import difflib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -18,33 +17,74 @@ from pydantic import (
 )
 
 from fedbench.errors import FedbenchError
+from fedbench.frozen import Frozen
+from fedbench.protection import PrivacyConfig, SecureConfig
 
+DEFECT = "defect-"  #: what the name of a rule or task begins with that is wrong on purpose
 Setting = Literal["base", "local", "federated", "centralized"]
 Compute = Literal["plain", "nf4", "nf4-dequantised"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
 TRAINED: tuple[Setting, ...] = ("local", "federated", "centralized")
 
 
-class Frozen(BaseModel):
-    """What files and users describe: fixed once read, no field that is not known, no nan."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class PartitionConfig(Frozen):
-    """Who holds what: how examples are dealt to sites."""
+    """Who holds what, and in what sites differ besides."""
 
-    #: iid: at random; dirichlet: by topic; quantity: uneven sizes; natural: by the task's owner
-    kind: Literal["iid", "dirichlet", "quantity", "natural"] = "iid"
+    #: iid: at random; dirichlet: by topic; label: by answer; quantity: uneven sizes; natural: by
+    #: the task's owner
+    kind: Literal["iid", "dirichlet", "label", "quantity", "natural"] = "iid"
     sites: int = Field(default=8, ge=1, le=10_000)  #: how many; natural has as many as owners
-    #: concentration of the Dirichlet draw, over topics (``dirichlet``) or sizes (``quantity``)
+    #: concentration of the Dirichlet draw, over topics (``dirichlet``), answers (``label``) or
+    #: sizes (``quantity``)
     alpha: float | None = Field(default=None, gt=0)
     #: a site with fewer training examples takes no part and is reported
     minimum: int = Field(default=4, ge=1)
+    #: share of the training answers of a noisy site that are wrong; validation and test stay true
+    noise: float = Field(default=0.0, ge=0, lt=1)
+    noisy: float = Field(default=0.5, gt=0, le=1)  #: share of sites that are noisy, if any are
+    #: ways of wording, one to a site in turn, of a task that has them; 1: all speak alike. A test
+    #: item is asked in the wording of the site that holds it, in every setting
+    dialects: int = Field(default=1, ge=1)
+    #: share of the fastest site's local work that the slowest one does in a federation; the others
+    #: are between. A site that trains alone, and the one that holds everything, do all their work
+    slowest: float = Field(default=1.0, gt=0, le=1)
+    #: LoRA ranks that sites hold, one to a site in turn; none: all hold the run's ``rank``
+    ranks: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    #: number of a site that takes no part in the federation: it holds what it would hold, and
+    #: neither trains nor validates
+    without: int | None = Field(default=None, ge=0)
+
+    @field_validator("ranks", mode="before")
+    @classmethod
+    def _ranks_may_be_written_with_commas(cls, value: Any) -> Any:
+        written = str(value) if isinstance(value, int) else value
+        return written.split(",") if isinstance(written, str) else written
+
+    @model_validator(mode="after")
+    def _noisy_sites_belong_to_noise(self) -> Self:
+        if not self.noise and self.noisy != type(self).model_fields["noisy"].default:
+            raise ValueError("noisy has no meaning without noise: leave it out, or say how much")
+        return self
+
+    @model_validator(mode="after")
+    def _the_site_left_out_is_one_of_them(self) -> Self:
+        if self.without is not None and self.without >= self.sites:
+            raise ValueError(
+                f"without = {self.without}: the last of {self.sites} sites is {self.sites - 1}"
+            )
+        if self.without is not None and self.sites == 1:
+            raise ValueError("without leaves nobody of a single site: take more sites")
+        return self
+
+    @model_validator(mode="after")
+    def _leaving_a_site_out_leaves_the_others_as_fast_as_they_are(self) -> Self:
+        if self.without is not None and self.slowest < 1:
+            raise ValueError("without and slowest have no meaning together: leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _alpha_belongs_to_skewed_kinds(self) -> Self:
-        skewed = self.kind in ("dirichlet", "quantity")
+        skewed = self.kind in ("dirichlet", "label", "quantity")
         if skewed and self.alpha is None:
             raise ValueError(f"alpha is missing: a {self.kind} partition needs one, e.g. 0.3")
         if not skewed and self.alpha is not None:
@@ -54,9 +94,44 @@ class PartitionConfig(Frozen):
         return self
 
     @property
+    def whole(self) -> PartitionConfig:
+        """The same with every site taking part."""
+        return self.model_copy(update={"without": None})
+
+    @property
     def label(self) -> str:
-        """Short name for tables, such as ``dirichlet-0.3``."""
-        return self.kind if self.alpha is None else f"{self.kind}-{self.alpha:g}"
+        """Short name for tables, such as ``dirichlet-0.3`` or ``iid+noise-0.4``."""
+        kind = self.kind if self.alpha is None else f"{self.kind}-{self.alpha:g}"
+        told = {name: value for name, value in self if value != LATER_OF_SITES.get(name, value)}
+        return "+".join([kind, *(f"{name}-{_digits(value)}" for name, value in told.items())])
+
+    def seen_by(self, setting: Setting) -> PartitionConfig:
+        """What a run in ``setting`` depends on of this partition: runs alike share one form.
+
+        Settings of one site depend on who holds what only where that changes the examples
+        themselves (:data:`REWRITTEN`).
+        """
+        if setting in REWRITTEN:
+            told = self._rewriting(setting)
+            if not told:
+                return ONE_SITE
+            # Which sites are large enough to train decides which of them are noisy.
+            about = ("noisy", "minimum") if "noise" in told else ()
+            kept = {"kind", "sites", "alpha", *told, *about}
+            return PartitionConfig(**{name: value for name, value in self if name in kept})
+        # A site alone does all its passes.
+        return self.model_copy(update={"slowest": 1.0} if setting == "local" else {})
+
+    def rewrites(self, setting: Setting) -> bool:
+        """Whether it changes the examples that a run in ``setting``, one with one site, reads."""
+        return bool(self._rewriting(setting))
+
+    def _rewriting(self, setting: Setting) -> list[str]:
+        return [n for n in REWRITTEN.get(setting, ()) if getattr(self, n) != _usual(n)]
+
+    def told(self) -> dict[str, Any]:
+        """Its fields as a plain value, without those of :data:`LATER_OF_SITES` that say nothing."""
+        return _told(self, LATER_OF_SITES)
 
 
 class RunConfig(Frozen):
@@ -75,15 +150,29 @@ class RunConfig(Frozen):
 
     #: how updates become the next shared adapter, with options such as ``fedprox:mu=0.1``
     rule: str = "fedavg"
-    codec: str = "fp32"  #: how tensors are written into payloads
+    #: how updates are written into payloads, such as ``int8`` or ``ef+top-k:share=0.01``
+    codec: str = "fp32"
+    codec_down: str = "fp32"  #: the same of what sites are told, such as ``delta+int8``
+    #: most bytes that may cross the wire, both ways: no further round begins that would exceed it
+    byte_budget: int | None = Field(default=None, ge=1)
+    #: what hostile sites do, such as ``sign-flip`` or ``backdoor:share=0.5+scaling:factor=8``
+    attack: str = "none"
+    #: share of sites that are hostile, rounded to whole sites, at least one if any are
+    hostile: float = Field(default=0.0, ge=0, lt=0.5)
     rounds: int = Field(default=5, ge=1)  #: how often a site speaks to the server
     #: share of sites in a cohort, rounded to whole sites, at least one
     participation: float = Field(default=1.0, gt=0, le=1)
+    #: fixed: cohorts of one size; poisson: each site takes part with this probability by itself
+    sampling: Literal["fixed", "poisson"] = "fixed"
+    privacy: PrivacyConfig | None = None  #: differential privacy; none: nothing is promised
+    secure: SecureConfig | None = None  #: secure aggregation; none: the server sees each update
     #: who scores a new adapter on own validation items: all sites, which takes time in proportion
     #: to their number, or the round's cohort
     validated_by: Literal["all", "cohort"] = "all"
 
     passes: float = Field(default=5, gt=0)  #: how often every example is processed, expected
+    #: of these passes, those that every site does alone after the last round, on its own adapter
+    own_passes: int = Field(default=0, ge=0)
     batch_size: int = Field(default=16, ge=1)  #: examples per step
     learning_rate: float = Field(default=2e-3, gt=0)  #: at its highest
     schedule: Literal["cosine", "constant"] = "cosine"  #: of the learning rate after the warm-up
@@ -108,9 +197,43 @@ class RunConfig(Frozen):
     dtype: Literal["float32", "bfloat16"] = "float32"  #: of everything that is not quantised
     #: whether blocks are computed again for the gradient, in place of keeping what they computed
     checkpointing: bool = False
+    #: where the blocks of the backbone lie: on the device, beside it until they are needed, or
+    #: spread over all GPUs; offloaded training saves memory under ``checkpointing`` only
+    placement: Literal["whole", "offloaded", "sharded"] = "whole"
     #: how the backbone multiplies: ``plain``; ``nf4`` packed; or quantised to NF4 and dequantised
     #: once at loading. Left open, it is resolved to the method's first choice.
     compute: Compute | None = None
+
+    @model_validator(mode="after")
+    def _ranks_are_within_the_shared_one(self) -> Self:
+        if self.partition.ranks and max(self.partition.ranks) > self.rank:
+            raise ValueError(
+                f"partition.ranks: {max(self.partition.ranks)} is more than the rank of the shared "
+                f"adapter, which is {self.rank}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_federation_comes_before_own_passes(self) -> Self:
+        if self.own_passes and self.setting != "federated":
+            raise ValueError(
+                f"own_passes has no meaning in the setting {self.setting}: leave it out"
+            )
+        if self.own_passes >= self.passes:
+            raise ValueError(
+                f"own_passes = {self.own_passes}: it must be less than passes, which is "
+                f"{self.passes:g}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _only_a_federation_goes_without_a_site(self) -> Self:
+        if self.partition.without is not None and self.setting != "federated":
+            raise ValueError(
+                f"partition.without has no meaning in the setting {self.setting}, where no sites "
+                "train together: leave it out"
+            )
+        return self
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -129,6 +252,20 @@ class RunConfig(Frozen):
             raise FedbenchError(describe(error, RunConfig)) from None
 
     @property
+    def rule_and_own_passes(self) -> str:
+        """What tables call the rule: with what sites do alone afterwards, if anything."""
+        return f"{self.rule}, {self.own_passes} own passes" if self.own_passes else self.rule
+
+    def private(self, unit: Literal["site", "example"]) -> PrivacyConfig | None:
+        """What is promised to each ``unit``; None for nothing."""
+        return self.privacy if self.privacy is not None and self.privacy.unit == unit else None
+
+    def rank_at(self, site: str) -> int:
+        """The LoRA rank that a site holds; sites are named by their number, as ``site-03``."""
+        held = self.partition.ranks
+        return held[int(site.rpartition("-")[2]) % len(held)] if held else self.rank
+
+    @property
     def id(self) -> str:
         """Sixteen hexadecimal digits of the hash of the whole configuration.
 
@@ -139,10 +276,14 @@ class RunConfig(Frozen):
         """
         if self.compute is None:
             raise FedbenchError("A configuration has an id once fedbench.resolve(config) fills it.")
-        values = self.model_dump(mode="json")
-        told = {n: v for n, v in values.items() if n not in LATER or v != LATER[n]}
+        told = _told(self, LATER) | {"partition": self.partition.told()}
         canonical = json.dumps(told, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def defective(self) -> bool:
+        """Whether it is wrong on purpose, so that no score of it is a result."""
+        return self.task.startswith(DEFECT) or self.rule.startswith(DEFECT)
 
 
 #: Fields that came after runs had been recorded, with the value that those runs had without saying
@@ -151,7 +292,49 @@ LATER: Mapping[str, Any] = {
     "validated_by": "all",
     "optimizer": "adamw",
     "checkpointing": False,
+    "placement": "whole",
+    "own_passes": 0,
+    "codec_down": "fp32",
+    "byte_budget": None,
+    "sampling": "fixed",
+    "privacy": None,
+    "secure": None,
+    "attack": "none",
+    "hostile": 0.0,
 }
+
+#: The same of the fields of a partition.
+LATER_OF_SITES: Mapping[str, Any] = {
+    "noise": 0.0,
+    "noisy": 0.5,
+    "dialects": 1,
+    "slowest": 1.0,
+    "ranks": (),
+    "without": None,
+}
+
+
+#: settings that have one site, each with the fields of a partition that change what it reads:
+#: noise is in training answers, and ``base`` reads test items only
+REWRITTEN: Mapping[Setting, tuple[str, ...]] = {
+    "base": ("dialects",),
+    "centralized": ("noise", "dialects"),
+}
+
+ONE_SITE = PartitionConfig(kind="iid", sites=1)  #: that holds everything
+
+
+def _usual(name: str) -> Any:
+    return PartitionConfig.model_fields[name].default
+
+
+def _told(model: BaseModel, later: Mapping[str, Any]) -> dict[str, Any]:
+    values = model.model_dump(mode="json")
+    return {n: v for n, v in values.items() if n not in later or getattr(model, n) != later[n]}
+
+
+def _digits(value: float | tuple[int, ...]) -> str:
+    return "-".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}"
 
 
 def parse_config(values: Mapping[str, Any]) -> RunConfig:

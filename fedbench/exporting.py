@@ -8,10 +8,13 @@ from typing import Any
 from safetensors.torch import load_file
 
 from fedbench.card import card
+from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import appearing
 from fedbench.models.attached import attached, tokenizer_of
-from fedbench.models.tensors import load_tensors
+from fedbench.models.deltas import side_by_side
+from fedbench.models.lora_names import DOWN
+from fedbench.models.tensors import Tensors, load_tensors
 from fedbench.store import KEPT, Run
 
 
@@ -19,7 +22,8 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
     """Write ``adapter`` of ``run`` with ``save_pretrained``, tokenizer included.
 
     ``peft.PeftModel.from_pretrained(backbone, folder)`` loads it; a ``full`` run is a complete
-    model for ``AutoModelForCausalLM.from_pretrained(folder)``. README.md says what it is.
+    model for ``AutoModelForCausalLM.from_pretrained(folder)``. What a rule added to the backbone
+    becomes part of the adapter, as further ranks. README.md says what it is.
 
     Raises:
         FedbenchError: the run has no such adapter, or ``folder`` is not empty or cannot be
@@ -31,9 +35,12 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
         raise FedbenchError(f"Run {run.id} has no adapter {adapter!r}: {remedy}")
     if folder.is_dir() and any(folder.iterdir()):
         raise FedbenchError(f"{folder} is not empty: name a new folder.")
-    with appearing(folder) as draft, attached(run.config) as model:
+    tensors = load_file(run.adapters[adapter])
+    if adapter in run.deltas:
+        tensors = side_by_side(tensors, load_file(run.deltas[adapter]))
+    with appearing(folder) as draft, attached(_of_rank(run.config, tensors)) as model:
         exported: Any = model
-        load_tensors(exported, load_file(run.adapters[adapter]))
+        load_tensors(exported, tensors)
         adapters = getattr(exported, "peft_config", {})
         for described in adapters.values():
             # peft would write the folder of this machine.
@@ -43,3 +50,10 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
         tokenizer_of(run.config.backbone).save_pretrained(draft)
         # peft's own, which is replaced, is an unfilled form with the path of the backbone here.
         (draft / "README.md").write_text(card(run, adapter), encoding="utf-8")
+
+
+def _of_rank(config: RunConfig, tensors: Tensors) -> RunConfig:
+    """The configuration with the rank of these factors of LoRA, and the scale alpha / r it had."""
+    ranks = {tensor.shape[0] for name, tensor in tensors.items() if DOWN in name}
+    rank = max(ranks, default=config.rank)
+    return config.model_copy(update={"rank": rank, "alpha": config.alpha * rank / config.rank})

@@ -6,26 +6,29 @@ one of a single site that holds everything, ``local`` one per site. Nothing is s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from fedbench.aggregating import Answered, aggregated
+from fedbench.budgets import within_budget
+from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
 from fedbench.engines import Engine
 from fedbench.errors import FedbenchError
-from fedbench.files import write_bytes
-from fedbench.messages import Messages
+from fedbench.headers import to_train, to_validate, told, update_schemas
+from fedbench.messages import NOTHING, Held, Messages
+from fedbench.personal import personalised
 from fedbench.phases import phase
-from fedbench.replies import contributions, scores, spool
-from fedbench.round_log import training_record, validation_record
-from fedbench.rules import rule_of
-from fedbench.rules.rule import Contribution, Reduced, State
-from fedbench.streams import generator
-from fedbench.wire import BadPayload, decode, encode
+from fedbench.replies import heard, in_tensors, spool
+from fedbench.round_log import check_that_any_was_accepted, training_record, validation_record
+from fedbench.rules import is_personal, rule_of
+from fedbench.rules.rule import State
+from fedbench.secure_round import agree
+from fedbench.snapshots import joined, keep, kept, parts
+from fedbench.wire import BadPayload
 
 Log = list[dict[str, Any]]
 
@@ -34,8 +37,9 @@ Log = list[dict[str, Any]]
 class Federated:
     """What a federation ends with."""
 
-    adapter: State
+    adapter: State  #: what sites share of it
     log: Log  #: one record per round
+    delta: State  #: what was added to the backbone's weights; empty under most rules
 
 
 def federate(
@@ -49,8 +53,8 @@ def federate(
     """Run all rounds, going on from the last checkpoint in ``folder`` if there is one.
 
     Args:
-        config: rule, rounds, participation, validated_by, codec and seed are read here; sites
-            read the rest.
+        config: rule, rounds, participation, ranks, validated_by, codecs, byte_budget and seed are
+            read here; sites read the rest.
         engine: how payloads travel.
         sites: who may take part; cohorts are drawn from them.
         initial: the freshly initialised adapter.
@@ -58,81 +62,51 @@ def federate(
         report: told the share of rounds done.
     """
     rule = rule_of(config.rule)
-    state, log = _resume(folder, rule.init(initial, config))
-    for round_ in range(len(log), config.rounds):
+    state, log, held = _resume(folder, rule.init(initial, config))
+    while (round_ := len(log)) < config.rounds and within_budget(config, sites, log):
+        tell = partial(told, rule, config, state)
         cohort = draw_cohort(config, sites, round_)
-        headers = {site: _header(config, sites, log, round_, site) for site in cohort}
-        messages = Messages(headers, partial(rule.broadcast, state), config.codec)
-        replies = spool(engine.exchange(messages, None), folder, round_)
-        record = training_record(round_, messages.n_bytes, replies)
+        expected = update_schemas(rule, config, tell)
+        agreed = agree(engine, config, cohort, round_, folder, expected)
+        headers = {s: to_train(config, sites, log, s) | agreed.told(s) for s in agreed.sites}
+        messages = Messages(headers, tell, config, round_, held)
+        form = agreed.form or in_tensors(config, expected)
+        sent = spool(engine.exchange(messages, None), messages, form, folder)
+        record = training_record(round_, messages, sent, agreed.refused) | agreed.traffic
+        answered = Answered(round_, cohort, agreed, sent, expected)
         with phase("aggregate"):
-            if rule.reduce == "sum":
-                state = rule.server(state, weighted_sum(contributions(replies)))
-            else:
-                state = rule.server(state, contributions(replies))
+            state, outcome = aggregated(config, engine, rule, state, answered, sites, folder)
+        record |= outcome
         judges = sites if config.validated_by == "all" else cohort
-        calls = {site: {"kind": "validate"} for site in judges}
-        asked = Messages(calls, partial(rule.broadcast, state), config.codec)
-        found = scores(engine.exchange(asked, None))
-        log.append(record | validation_record(asked.n_bytes, found))
-        write_bytes(folder / "checkpoint", encode({"log": log}, state))
+        calls = {site: to_validate(config, [*log, record], site) for site in judges}
+        tell = partial(told, rule, config, state)
+        asked = Messages(calls, tell, config, round_ + 1, messages.held)
+        found = heard(engine.exchange(asked, None), asked, "score")
+        log.append(record | validation_record(asked, found))
+        held = asked.held
+        keep(folder / "checkpoint", {"log": log, "version": held.version},
+             joined(state=state, held=held.tensors or {}))  # fmt: skip
         report((round_ + 1) / config.rounds)
-    return Federated(rule.broadcast(state, sites[0]).adapter, log)
+
+    check_that_any_was_accepted(config, log)
+    tell = partial(told, rule, config, state)
+    if is_personal(config):
+        log.append(personalised(config, engine, sites, tell, log, held))
+    last = rule.broadcast(state, sites[0])
+    return Federated(last.adapter, log, last.delta)
 
 
-def draw_cohort(config: RunConfig, sites: Sequence[str], round_: int) -> list[str]:
-    """The sites of a round, sorted: a pure function of (seed, round)."""
-    size = _cohort_size(config, sites)
-    drawn = generator("cohort", config.seed, round_).choice(len(sites), size, replace=False)
-    return [sites[i] for i in sorted(drawn)]
-
-
-def _cohort_size(config: RunConfig, sites: Sequence[str]) -> int:
-    return max(1, round(config.participation * len(sites)))
-
-
-def weighted_sum(contributions: Iterator[Contribution]) -> Reduced:
-    """Add up weight x tensors, one contribution in memory at a time, in the order of sites."""
-    total: dict[str, Tensor] = {}
-    weight = 0.0
-    for contribution in contributions:
-        weight += contribution.weight
-        for name, tensor in contribution.tensors.items():
-            share = tensor * contribution.weight
-            total[name] = total[name] + share if name in total else share
-    return Reduced(total, weight)
-
-
-def _resume(folder: Path, fresh: State) -> tuple[State, Log]:
-    """State and log of the last complete round."""
+def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held]:
+    """State, log, and what sites hold, of the last complete round."""
     path = folder / "checkpoint"
     if not path.exists():
-        return fresh, []
+        return fresh, [], NOTHING
     try:
-        header, state = decode(path.read_bytes())
+        header, tensors = kept(path)
     except BadPayload:
         raise FedbenchError(
             f"The checkpoint {path} is damaged: remove it, and this federation starts over; "
             "finished runs are not touched."
         ) from None
-    return state, header["log"]
-
-
-def _header(
-    config: RunConfig, sites: Sequence[str], log: Log, round_: int, site: str
-) -> dict[str, Any]:
-    """What a site must know beside the tensors.
-
-    ``local_passes`` makes the expected number of passes over each example come out as
-    ``config.passes`` whatever the cohorts; ``turn`` counts the site's earlier participations.
-    """
-    earlier = [record["round"] for record in log if site in record["cohort"]]
-    share = _cohort_size(config, sites) / len(sites)
-    return {
-        "kind": "train",
-        "round": round_,
-        "turn": len(earlier),
-        "accepted": earlier[-1] if earlier else -1,
-        "local_passes": config.passes / (config.rounds * share),
-        "progress": [round_ / config.rounds, (round_ + 1) / config.rounds],
-    }
+    states = parts(tensors)
+    return states["state"], header["log"], Held(header["version"], states.get("held"))

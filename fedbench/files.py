@@ -18,8 +18,10 @@ from safetensors import SafetensorError
 from fedbench.errors import FedbenchError
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
     """Replace ``path`` by ``content`` in one step: temporary file, fsync, rename.
+
+    A ``secret`` can be read by its owner alone, from the first byte on.
 
     Raises:
         FedbenchError: the disk is full or the folder cannot be written; the old file stays.
@@ -28,16 +30,28 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("xb") as handle:
+            mode = 0o600 if secret else 0o666
+            made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(made, "wb") as handle:
                 handle.write(content)
                 handle.flush()
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
+            _sync(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in a folder outlast a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager

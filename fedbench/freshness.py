@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from fedbench.attacks import parts_of
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.hashing import sha256_json, short
@@ -14,7 +16,7 @@ from fedbench.provenance import fingerprint
 from fedbench.rules import rule_of
 from fedbench.store import Run
 from fedbench.tasks import is_local, load_task
-from fedbench.wire.codecs import CODECS
+from fedbench.wire.codecs import codec_of
 
 #: The module whose imports are the code that every result depends on.
 ROOT = "fedbench.running"
@@ -22,9 +24,15 @@ ROOT = "fedbench.running"
 
 def code_of(config: RunConfig) -> str:
     """Fingerprint of the code that a run's result depends on: the choices it made, no others."""
-    chosen = (rule_of(config.rule), METHODS[config.method], CODECS[config.codec])
+    stages = [*codec_of(config.codec).stages, *codec_of(config.codec_down).stages]
+    chosen = (rule_of(config.rule), METHODS[config.method], *stages, *parts_of(config.attack))
     functions = (part for choice in chosen for part in vars(choice).values() if callable(part))
-    return fingerprint(ROOT, *sorted({function.__module__ for function in functions}))
+    return fingerprint(ROOT, *sorted({_module(function) for function in functions}))
+
+
+def _module(function: Any) -> str:
+    """Where a function comes from, or the one that was given some of its arguments."""
+    return str(getattr(function, "func", function).__module__)
 
 
 def code_of_all(configs: Iterable[RunConfig]) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -20,6 +18,7 @@ from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_shared, write_bytes
 from fedbench.freshness import moved
+from fedbench.processes import begin_worker
 from fedbench.tasks.audit_lines import audit_lines
 
 _ATTEMPTS = 3  #: a worker killed from outside, say for memory, takes its neighbours' runs along
@@ -156,20 +155,7 @@ _done: Any = None  #: in a worker: the grid's shared count of finished runs
 def _start_worker(done: Any) -> None:
     global _done
     _done = done
-    threading.Thread(target=_end_with_the_grid, daemon=True).start()
-    import torch
-
-    torch.set_num_threads(1)
-    # Ctrl-C reaches the whole terminal: the grid itself decides what becomes of its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _end_with_the_grid() -> None:
-    """A killed grid cannot stop its workers: they see its end themselves, and lose nothing."""
-    grid = multiprocessing.parent_process()
-    assert grid is not None
-    grid.join()
-    os._exit(1)
+    begin_worker()
 
 
 def _one(config: RunConfig) -> None:

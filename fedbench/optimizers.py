@@ -81,14 +81,22 @@ def _zero(optimizer: Optimizer) -> None:
                 value.zero_()
 
 
-def _drop(optimizer: Optimizer) -> None:
-    """Quantised moments do not begin at the code zero: they are made anew."""
-    optimizer.state.clear()
+def _restart(optimizer: Optimizer) -> None:
+    """As bitsandbytes begins: no step, all codes and maxima of blocks zero; maps of codes stay.
+
+    Buffers made anew would never be given back where they are paged: bitsandbytes keeps each one
+    for as long as the process lives.
+    """
+    for state in optimizer.state.values():
+        for name, value in state.items():
+            if name.startswith(("state", "absmax")):
+                value.zero_()
+        state["step"] = 0
 
 
 OPTIMIZERS: dict[str, Kind] = {
     "adamw": Kind(_adamw, _zero),
     "sgd": Kind(_sgd, _zero),
-    "adamw-8bit": Kind(_of_bitsandbytes("AdamW8bit"), _drop),
-    "adamw-8bit-paged": Kind(_of_bitsandbytes("PagedAdamW8bit"), _drop),
+    "adamw-8bit": Kind(_of_bitsandbytes("AdamW8bit"), _restart),
+    "adamw-8bit-paged": Kind(_of_bitsandbytes("PagedAdamW8bit"), _restart),
 }

@@ -29,6 +29,7 @@ class Partition:
     label: str  #: for tables, such as ``dirichlet-0.3``
     sites: Mapping[str, Holding]
     too_small: tuple[str, ...]  #: sites under the minimum: reported, but not trained
+    left_out: str | None = None  #: a site that takes no part, whatever its size; the label says so
 
     @cached_property
     def digest(self) -> str:
@@ -38,8 +39,8 @@ class Partition:
     @property
     def trained(self) -> tuple[str, ...]:
         """Sites that take part in training, in order."""
-        too_small = frozenset(self.too_small)
-        return tuple(site for site in self.sites if site not in too_small)
+        idle = frozenset([*self.too_small, self.left_out])
+        return tuple(site for site in self.sites if site not in idle)
 
     def to_json(self) -> dict[str, Any]:
         """A plain value, with its hash."""
@@ -73,13 +74,17 @@ class _Group(NamedTuple):
 def make_partition(examples: Sequence[Example], config: PartitionConfig, seed: int) -> Partition:
     """Deal ``examples`` to sites, the same way for any order in which they come.
 
-    Shares are drawn once per topic (or natural owner) and hold for training, validation and
-    test alike, so a site is judged on what it knows.
+    Shares are drawn once per topic (or answer, or natural owner) and hold for training, validation
+    and test alike, so a site is judged on what it knows. Of examples that stay together the one
+    with the least id says which topic, answer or owner they are dealt by. A site left out holds
+    what it would hold: the others have the same as with it, and its test items keep their holder.
+    Where it is too small to train anyway, the federation without it is that of all sites, bit for
+    bit.
 
     Raises:
         FedbenchError: a natural partition of examples that name no owner.
     """
-    groups = _groups(examples, "attribute" if config.kind == "natural" else "topic")
+    groups = _groups(examples, STRATA.get(config.kind, "topic"))
     shares = KINDS[config.kind](groups, config, seed)
     names = _site_names(config.sites)
     held: dict[str, dict[Split, list[str]]] = {name: {s: [] for s in SPLITS} for name in names}
@@ -90,7 +95,21 @@ def make_partition(examples: Sequence[Example], config: PartitionConfig, seed: i
             held[names[site]][split].extend(ids)
     sites = {n: {s: tuple(sorted(ids)) for s, ids in by.items()} for n, by in held.items()}
     too_small = tuple(name for name in names if len(sites[name]["train"]) < config.minimum)
-    return Partition(config.label, sites, too_small)
+    left_out = None if config.without is None else names[config.without]
+    return Partition(config.label, sites, too_small, left_out)
+
+
+def pace(number: int, sites: int, slowest: float) -> float:
+    """Local work of site ``number`` of so many that train, in units of the mean over these sites.
+
+    Evenly spaced, from the first site to the last, which does ``slowest`` as much. The mean over
+    sites is 1, so that an example is still processed as often in expectation if how many a site
+    holds does not depend on its number (as it may in a natural partition, which deals to the least
+    loaded). Over examples it would hold always, but a server would have to know all sizes before
+    the first round.
+    """
+    behind = (1 - slowest) * number / max(1, sites - 1)
+    return (1 - behind) / ((1 + slowest) / 2) if sites > 1 else 1.0
 
 
 def _iid(groups: Sequence[_Group], config: PartitionConfig, seed: int) -> Shares:
@@ -144,9 +163,13 @@ def _pieces(sizes: Mapping[str, int], sites: int) -> Mapping[str, int]:
 KINDS: Mapping[str, Callable[[Sequence[_Group], PartitionConfig, int], Shares]] = {
     "iid": _iid,
     "dirichlet": _dirichlet,
+    "label": _dirichlet,
     "quantity": _quantity,
     "natural": _natural,
 }
+
+#: what of an example it is dealt by, where that is not its topic
+STRATA: Mapping[str, str] = {"label": "label", "natural": "attribute"}
 
 
 def _draw(config: PartitionConfig, seed: int, stratum: str) -> _Cut:

@@ -10,11 +10,15 @@ from typing import Any
 
 from torch import nn
 
-from fedbench.config import TRAINED, RunConfig, Setting
+from fedbench.attacks import HONEST, Attack, attack_of
+from fedbench.attacks.hostile import hostile_sites
+from fedbench.config import ONE_SITE, REWRITTEN, TRAINED, RunConfig, Setting
 from fedbench.errors import FedbenchError
 from fedbench.models.attached import tokenizer_of
+from fedbench.models.tensors import Tensors, trained_tensors
 from fedbench.optimizers import Start, reusing
 from fedbench.partition import Partition, make_partition
+from fedbench.rewriting import poisoned, rewritten, wrong_answers
 from fedbench.site import SiteContext
 from fedbench.streams import generator
 from fedbench.tasks import SPLITS, Example, Split, Task, load_task
@@ -36,8 +40,11 @@ class Prepared:
     config: RunConfig
     task: Task
     tokenizer: Any
-    examples: tuple[Example, ...]  #: within the configuration's limits
+    examples: tuple[Example, ...]  #: within the configuration's limits, as their sites have them
     partition: Partition
+    wrong: frozenset[str] = frozenset()  #: training examples with a wrong answer
+    hostile: tuple[str, ...] = ()  #: sites that attack the federation
+    honest: tuple[Example, ...] = ()  #: what the examples were before hostile sites attacked theirs
 
     def of_split(self, split: Split) -> list[Example]:
         """The selected examples of one split."""
@@ -58,20 +65,51 @@ def _tokenised(
 
 
 def prepare(config: RunConfig) -> Prepared:
-    """Load, select and deal the examples of a resolved configuration.
+    """Load, select and deal the examples of a resolved configuration, then rewrite them.
+
+    What a site does to its examples (:mod:`fedbench.rewriting`) is done before the sites of a
+    setting are told apart: ``centralized`` pools the very examples that the sites have.
 
     Raises:
         FedbenchError: the task cannot be loaded, or no site has enough to train on.
     """
     task = load_task(config.task)
-    examples = tuple(select(task, config))
-    partition = make_partition(examples, config.partition, config.seed)
+    selected = select(task, config)
+    dealt = make_partition(selected, config.partition, config.seed)
+    wrong = wrong_answers(selected, dealt, config.partition, config.seed)
+    honest = list(rewritten(task, selected, dealt, config.partition.dialects, wrong))
+    hostile = _hostile(dealt, config)
+    attack = attack_of(config.attack)
+    examples = tuple(poisoned(task, honest, dealt, attack, hostile, config.seed))
+    pooled = config.setting in REWRITTEN
+    partition = make_partition(selected, ONE_SITE, config.seed) if pooled else dealt
     if config.setting in TRAINED and not partition.trained:
         raise FedbenchError(
-            f"Every site has fewer than partition.minimum = {config.partition.minimum} training "
-            "examples: take fewer sites, a lower minimum or a higher train_limit."
+            "Every site that may take part has fewer than partition.minimum = "
+            f"{config.partition.minimum} training examples: take fewer sites, a lower minimum or a "
+            "higher train_limit."
         )
-    return Prepared(config, task, tokenizer_of(config.backbone), examples, partition)
+    tokenizer = tokenizer_of(config.backbone)
+    return Prepared(
+        config, task, tokenizer, examples, partition, frozenset(wrong), hostile, tuple(honest)
+    )
+
+
+def _hostile(partition: Partition, config: RunConfig) -> tuple[str, ...]:
+    """Sites that attack; one that is left out keeps its place, so that the others stay the same.
+
+    Raises:
+        FedbenchError: they are no minority, which no rule withstands.
+    """
+    large = [site for site in partition.sites if site not in partition.too_small]
+    drawn = hostile_sites(large, config.hostile, config.seed)
+    found = tuple(site for site in drawn if site in partition.trained)
+    if found and 2 * len(found) >= len(partition.trained):
+        raise FedbenchError(
+            f"hostile = {config.hostile:g} makes {len(found)} of {len(partition.trained)} sites "
+            "hostile, and no rule withstands a half: say less, or take more sites."
+        )
+    return found
 
 
 def select(task: Task, config: RunConfig) -> list[Example]:
@@ -102,6 +140,7 @@ class SiteContexts(Mapping[str, SiteContext]):
     folder: Path
     training: Mapping[str, Answered]  #: by example
     validation: Mapping[str, tuple[Tokenised, int]]  #: by example: token ids, right choice
+    initial: Tensors  #: the model's adapter as it is at first
     start: Start  #: sites take turns with one optimizer, emptied at each
 
     def __getitem__(self, site: str) -> SiteContext:
@@ -115,9 +154,15 @@ class SiteContexts(Mapping[str, SiteContext]):
             validation=[tokens for tokens, _ in judged],
             validation_gold=[gold for _, gold in judged],
             length_normalised=self.prepared.task.length_normalised,
+            initial=self.initial,
             folder=self.folder,
             start=self.start,
+            attack=self._attack(site),
         )
+
+    def _attack(self, site: str) -> Attack:
+        hostile = site in self.prepared.hostile
+        return attack_of(self.prepared.config.attack) if hostile else HONEST
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.prepared.partition.trained)
@@ -127,7 +172,10 @@ class SiteContexts(Mapping[str, SiteContext]):
 
 
 def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> SiteContexts:
-    """What the sites of a run hold, each with a folder of its own under ``folder``."""
+    """What the sites of a run hold, each with a folder of its own under ``folder``.
+
+    ``model`` has the adapter that all begin with.
+    """
 
     def tokens_of(split: Split) -> Iterator[tuple[Example, Tokenised]]:
         return zip(prepared.of_split(split), prepared.tokenised(split), strict=True)
@@ -139,12 +187,17 @@ def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> SiteCon
         folder,
         {e.id: training_sequence(e, tokens, end) for e, tokens in tokens_of("train")},
         {e.id: (tokens, e.gold) for e, tokens in tokens_of("validation")},
+        trained_tensors(model),
         reusing(prepared.config),
     )
 
 
 def holdings(prepared: Prepared) -> list[dict[str, Any]]:
-    """Size and topics of every site, as a record keeps them."""
+    """Size and topics of every site, as a record keeps them.
+
+    Where answers are noisy, ``n_wrong`` says how many training answers of a site are wrong: 0 at a
+    site that is not noisy.
+    """
     partition = prepared.partition
     topic = {example.id: example.topic for example in prepared.examples}
     trained = frozenset(partition.trained)
@@ -152,6 +205,8 @@ def holdings(prepared: Prepared) -> list[dict[str, Any]]:
     for site, held in partition.sites.items():
         mine = [topic[i] for i in held["train"]]
         sizes = {f"n_{split}": len(ids) for split, ids in held.items()}
+        if prepared.config.partition.noise:
+            sizes["n_wrong"] = len(prepared.wrong.intersection(held["train"]))
         topics = {name: mine.count(name) for name in sorted(set(mine))}
         rows.append({"site": site, **sizes, "topics": topics, "trained": site in trained})
     return rows

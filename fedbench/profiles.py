@@ -13,7 +13,6 @@ from pydantic import ValidationError, model_validator
 
 from fedbench.config import (
     SETTINGS,
-    Frozen,
     PartitionConfig,
     RunConfig,
     Setting,
@@ -22,13 +21,16 @@ from fedbench.config import (
 )
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, read_yaml
+from fedbench.frozen import Frozen
 from fedbench.hashing import sha256_json, short
 from fedbench.paths import PACKAGE, profile_names, shipped
 from fedbench.resolving import resolve
 from fedbench.tasks import check_name
 
 TUNING = "tuning.json"
-_CELLS = "runs of single cells"
+CELLS = "runs of single cells"  #: in a search, what cells ask for besides
+FEDAVG = "fedavg"
+ADAMW = "adamw"
 _FOLDER = PACKAGE / "profiles"
 
 
@@ -38,10 +40,14 @@ class GridSpec(Frozen):
     tasks: tuple[str, ...]
     backbones: tuple[str, ...]
     methods: tuple[str, ...]
+    rules: tuple[str, ...] = (FEDAVG,)  #: any other than FedAvg is for the federated setting only
     seeds: tuple[int, ...]
     settings: tuple[Setting, ...] = SETTINGS
+    #: of updates, for the federated setting only; empty: what ``common`` says, or fp32
+    codecs: tuple[str, ...] = ()
     partitions: tuple[PartitionConfig, ...] = ()  #: empty: those of the profile
     passes: tuple[float, ...] = ()  #: that its search tries; empty: those of the profile's search
+    learning_rates: tuple[float, ...] = ()  #: the same
     common: Mapping[str, Any] = {}
 
 
@@ -74,8 +80,10 @@ class ProfileSpec(Frozen):
     minutes: float  #: expected on two cores
     partitions: tuple[PartitionConfig, ...]
     common: Mapping[str, Any] = {}
+    notebooks: str = "notebooks"  #: the folder of those that draw it, seen from the checkout
     grid: tuple[GridSpec, ...]
     tuning: TuningSpec | None = None
+    tuned_by: str = ""  #: the profile whose search chose for this one, too, if not its own
     energy: EnergySpec | None = None
 
     @model_validator(mode="after")
@@ -101,16 +109,20 @@ class Profile:
 
 @dataclass(frozen=True)
 class Cell:
-    """What is tuned together: one backbone and method on one task."""
+    """What is tuned together: one backbone, method and optimizer on one task, under one rule."""
 
     task: str
     backbone: str
     method: str
+    rule: str = FEDAVG
+    optimizer: str = ADAMW
 
     @property
     def key(self) -> str:
-        """Name in ``tuning.json``."""
-        return f"{self.task} {self.backbone} {self.method}"
+        """Name in ``tuning.json``; what is usual, FedAvg and AdamW, is not named."""
+        usual = {FEDAVG, ADAMW}
+        about = (self.task, self.backbone, self.method)
+        return " ".join([*about, *(n for n in (self.rule, self.optimizer) if n not in usual)])
 
 
 def short_name(profile: str) -> str:
@@ -144,7 +156,7 @@ def load(name: str) -> Profile:
     spec = read_spec(name)
     for task in sorted({task for grid in spec.grid for task in grid.tasks}):
         check_name(task)
-    tuned = tuned_values(name)
+    tuned = tuned_values(spec.tuned_by or name)
     runs = dict.fromkeys(
         config for cell, grid in cells(spec) for config in _runs(spec, grid, cell, tuned)
     )
@@ -154,18 +166,40 @@ def load(name: str) -> Profile:
 def cells(spec: ProfileSpec) -> Iterator[tuple[Cell, GridSpec]]:
     """Every cell of the grid with the block it stands in."""
     for grid in spec.grid:
-        for task, backbone, method in itertools.product(grid.tasks, grid.backbones, grid.methods):
-            yield Cell(task, backbone, method), grid
+        together = grid.model_copy(update={"settings": ("federated",)})
+        optimizer = str({**spec.common, **grid.common}.get("optimizer", ADAMW))
+        axes = (grid.tasks, grid.backbones, grid.methods, grid.rules)
+        for task, backbone, method, rule in itertools.product(*axes):
+            # What trains without a federation does not depend on its rule.
+            cell = Cell(task, backbone, method, rule, optimizer)
+            yield cell, grid if rule == FEDAVG else together
+
+
+def searches(spec: ProfileSpec) -> dict[Cell, GridSpec]:
+    """Every cell with the block that its search is for: the first, in the settings of all."""
+    found: dict[Cell, GridSpec] = {}
+    for cell, grid in cells(spec):
+        first = found.setdefault(cell, grid)
+        both = tuple(s for s in SETTINGS if s in {*first.settings, *grid.settings})
+        found[cell] = first.model_copy(update={"settings": both})
+    return found
 
 
 def settings_of(
     spec: ProfileSpec, grid: GridSpec
 ) -> Iterator[tuple[Setting, PartitionConfig, int]]:
-    """Settings with partition and seed; what a setting does not depend on is not repeated."""
+    """Settings with partition and seed; what a setting does not depend on is not repeated.
+
+    The untuned backbone depends on a seed only where that deals the wordings of its test items. A
+    site is left out of federations only.
+    """
     every = grid.partitions or spec.partitions
+    whole = tuple(partition for partition in every if partition.without is None)
     for setting in grid.settings:
-        for partition in every if setting in ("local", "federated") else every[:1]:
-            for seed in grid.seeds[:1] if setting == "base" else grid.seeds:
+        dealt = every if setting == "federated" else whole
+        for partition in dict.fromkeys(one.seen_by(setting) for one in dealt):
+            once = setting == "base" and not partition.rewrites(setting)
+            for seed in grid.seeds[:1] if once else grid.seeds:
                 yield setting, partition, seed
 
 
@@ -181,12 +215,14 @@ def tuned_values(name: str) -> Mapping[str, Any]:
 
 def search_moved(name: str) -> str:
     """Why the tuned values are not what today's file of the profile would search for, or empty."""
+    if by := read_spec(name).tuned_by:
+        return search_moved(by)
     spec, found = read_spec(name), searched().get(name)
     if found is None or spec.tuning is None:
         return ""
     then, today = {**found["search"]}, asked_of_search(spec)
-    if _CELLS in then:
-        then[_CELLS] = _of_values(then[_CELLS])
+    if CELLS in then:
+        then[CELLS] = _of_values(then[CELLS])
     odd = sorted(field for field in today if field in then and then[field] != today[field])
     if not odd:
         return ""
@@ -200,8 +236,13 @@ def asked_of_search(spec: ProfileSpec) -> dict[str, Any]:
     """What a search depends on, as ``data/tuning.json`` keeps it, but for the code."""
     assert spec.tuning is not None
     runs = {"partition": spec.partitions[-1].label, "runs": dict(spec.common)}
-    own = {cell.key: {"passes": list(grid.passes), **grid.common} for cell, grid in cells(spec)}
-    return {**spec.tuning.model_dump(mode="json"), **runs, _CELLS: _of_values(own)}
+    own = {cell.key: _asked_of(grid) for cell, grid in searches(spec).items()}
+    return {**spec.tuning.model_dump(mode="json"), **runs, CELLS: _of_values(own)}
+
+
+def _asked_of(grid: GridSpec) -> dict[str, Any]:
+    rates = {"learning_rates": list(grid.learning_rates)} if grid.learning_rates else {}
+    return {"passes": list(grid.passes), **rates, **grid.common}
 
 
 def _of_values(own: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -240,17 +281,20 @@ def _runs(
 ) -> Iterator[RunConfig]:
     for setting, partition, seed in settings_of(spec, grid):
         given = {**spec.common, **grid.common}
+        coded = [{"codec": codec} for codec in grid.codecs if setting == "federated"]
         values = {
             **given,
             **_tuned(given, tuned, cell, setting),
             "task": cell.task,
             "backbone": cell.backbone,
             "method": cell.method,
+            "rule": cell.rule,
             "setting": setting,
             "seed": seed,
             "partition": partition.model_dump(),
         }
-        yield resolve(parse_config(values))
+        for codec in coded or [{}]:
+            yield resolve(parse_config(values | codec))
 
 
 def _tuned(

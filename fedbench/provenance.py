@@ -38,7 +38,9 @@ _BESIDE = frozenset(
 ) | {"fedbench"}
 
 #: Packages that only list what can be chosen: a run depends on what it chose, not on the rest.
-_REGISTRIES = frozenset({"fedbench.rules", "fedbench.models.methods", "fedbench.wire.codecs"})
+_REGISTRIES = frozenset(
+    f"fedbench.{name}" for name in ("attacks", "rules", "models.methods", "wire.codecs")
+)
 
 
 def provenance(code: str) -> dict[str, Any]:
@@ -163,10 +165,15 @@ def _python() -> str:
     return platform.python_version()
 
 
+_REGISTERS = ("avx512f", "avx2")
+
+
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
         return platform.processor() or "unknown processor"
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else "unknown processor"
+    told = {key.strip(): value.strip() for key, _, value in (each.partition(":") for each in lines)}
+    # The widest registers decide in which order sums are added up, and so the last bits.
+    wide = next((name for name in _REGISTERS if name in told.get("flags", "").split()), "")
+    return ", ".join(filter(None, [told.get("model name", "unknown processor"), wide]))

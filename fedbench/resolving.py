@@ -8,18 +8,27 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedbench.config import PartitionConfig, RunConfig, parse_config
+from fedbench.attacks import NONE, attack_of
+from fedbench.attacks import canonical as canonical_attack
+from fedbench.attacks import wrong_with as wrong_with_attack
+from fedbench.config import RunConfig, parse_config
 from fedbench.errors import FedbenchError
 from fedbench.models.backbones import check_device, model_type
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
+from fedbench.models.placement import check_placement
 from fedbench.optimizers import OPTIMIZERS
 from fedbench.rules import canonical, rule_of, wrong_with
+from fedbench.rules.validity import hidden, not_private
 from fedbench.tasks import load_task, located
+from fedbench.tasks.defective import apart
 from fedbench.tasks.examples import OPTIONS
+from fedbench.tasks.lookalike import dialects
 from fedbench.tasks.spec import fields_of
 from fedbench.tasks.specfile import read_spec
-from fedbench.wire.codecs import CODECS
+from fedbench.wire.codecs import canonical as canonical_codec
+from fedbench.wire.codecs import codec_of
+from fedbench.wire.codecs import wrong_with as wrong_with_codec
 
 
 def checked(values: Mapping[str, Any]) -> RunConfig:
@@ -61,9 +70,10 @@ def _sound(values: Mapping[str, Any]) -> dict[str, Any]:
 def resolve(config: RunConfig) -> RunConfig:
     """Fill in what was left open, and give equivalent configurations the same form.
 
-    The base and centralized settings have one site, so they do not depend on a partition; in a
-    federation of one site there is no share of sites to draw. Where every cohort has all sites,
-    they validate either way.
+    The base and centralized settings have one site, so they depend on a partition only where it
+    changes the examples (:meth:`~fedbench.config.PartitionConfig.seen_by`); in a federation of one
+    site there is no share of sites to draw. Where every cohort has all sites, they validate either
+    way.
 
     Raises:
         FedbenchError: all names that are not registered and all combinations without a meaning,
@@ -87,6 +97,7 @@ def check_sources(config: RunConfig) -> None:
         load_task: config.task,
         lambda name: family_of(model_type(name)): config.backbone,
         check_device: config.device,
+        check_placement: config.placement,
     }
     problems = _ruled_out(config)
     for check, name in checks.items():
@@ -112,11 +123,31 @@ def _ruled_out(config: RunConfig) -> list[str]:
             f"partition.kind = natural needs owners, and task {spec.name} names none: use iid, "
             "dirichlet or quantity, or name an attribute in the task's file."
         )
+    if config.partition.kind == "label" and spec.options:
+        problems.append(
+            f"partition.kind = label needs answers that are classes, and the answers of task "
+            f"{spec.name} are letters of options, which say nothing: use dirichlet, which deals by "
+            "topic."
+        )
+    most = dialects(spec.generator.name) if spec.generator else 1
+    if config.partition.dialects > most:
+        remedy = f"1 to {most}" if most > 1 else "leave it out, or take a look-alike"
+        problems.append(
+            f"partition.dialects = {config.partition.dialects} is more than the {most} that task "
+            f"{spec.name} can be worded in: {remedy}."
+        )
     shown = {*fields_of(spec.prompt[spec.scoring])} & {OPTIONS, *spec.options}
     if config.labels == "shuffled" and shown:
         problems.append(
             "labels = shuffled has no meaning where a prompt shows its options: the right one "
             "would still stand among them; take a prompt without them, as where text is scored."
+        )
+    goal = attack_of(config.attack).goal
+    if goal and goal.triggered and spec.options and not shown:
+        problems.append(
+            f"attack = {config.attack!r} has no target in task {spec.name}, whose first option is "
+            "known by its place, which the prompt does not show: take label-flip, or a task with "
+            "labels or letters."
         )
     return problems
 
@@ -124,7 +155,7 @@ def _ruled_out(config: RunConfig) -> list[str]:
 def _where_nothing_is(task: str) -> str:
     """That FEDBENCH_DATA names a place without this dataset, which is easily got wrong."""
     place = os.environ.get("FEDBENCH_DATA")
-    dataset = Path(task).stem.partition(":")[0]
+    dataset = Path(apart(task)[1]).stem.partition(":")[0]
     if not place or (Path(place) / dataset).is_dir():
         return ""
     return f"FEDBENCH_DATA is {place}, which has no folder {dataset}."
@@ -134,10 +165,12 @@ def _canonical(config: RunConfig) -> RunConfig:
     filled: dict[str, Any] = {
         "task": located(config.task),
         "rule": canonical(config.rule),
+        "attack": canonical_attack(config.attack),
+        "codec": canonical_codec(config.codec),
+        "codec_down": canonical_codec(config.codec_down),
         "compute": config.compute or METHODS[config.method].computes[0],
+        "partition": config.partition.seen_by(config.setting),
     }
-    if config.setting in ("base", "centralized"):
-        filled["partition"] = PartitionConfig(kind="iid", sites=1)
     if config.setting != "federated":
         filled["participation"] = 1.0
     if filled.get("participation", config.participation) == 1:
@@ -148,7 +181,6 @@ def _canonical(config: RunConfig) -> RunConfig:
 def _unknown(config: RunConfig) -> Iterable[str]:
     registries: dict[str, Mapping[str, object]] = {
         "method": METHODS,
-        "codec": CODECS,
         "optimizer": OPTIMIZERS,
     }
     for field, registry in registries.items():
@@ -159,6 +191,11 @@ def _unknown(config: RunConfig) -> Iterable[str]:
             yield f"{field} = {given!r} is not known{hint} (allowed: {', '.join(registry)})"
     if problem := wrong_with(config.rule):
         yield problem
+    if problem := wrong_with_attack(config.attack):
+        yield problem
+    for field in ("codec", "codec_down"):
+        if problem := wrong_with_codec(field, getattr(config, field)):
+            yield problem
 
 
 def _impossible(config: RunConfig) -> list[str]:
@@ -174,6 +211,107 @@ def _impossible(config: RunConfig) -> list[str]:
             f"optimizer = {config.optimizer!r} has no meaning on a CPU, whose memory has no other "
             "to page to: take adamw-8bit"
         )
+    if config.placement == "offloaded" and allowed and (config.compute or allowed[0]) != "plain":
+        problems.append(
+            "placement = offloaded has no meaning for a quantised backbone, which is packed on its "
+            "device: take compute = plain, or placement = whole"
+        )
+    if config.placement == "sharded" and config.device == "cpu":
+        problems.append("placement = sharded has no meaning on a CPU: take offloaded")
+    if config.partition.ranks and config.method not in ("lora", "qlora"):
+        problems.append(
+            f"partition.ranks has no meaning for method {config.method}, which has no ranks"
+        )
+    problems += [*_impossible_codecs(config), *_impossible_privacy(config)]
+    problems += [*_impossible_attacks(config), *_impossible_sums(config)]
     if not wrong_with(config.rule) and (reason := rule_of(config.rule).refuses(config)):
         problems.append(f"rule = {config.rule!r} has no meaning here: {reason}")
     return problems
+
+
+def _impossible_attacks(config: RunConfig) -> Iterable[str]:
+    if wrong_with_attack(config.attack):
+        return
+    attacked = config.attack != NONE
+    if attacked and not config.hostile:
+        yield f"attack = {config.attack!r} has no meaning while hostile is 0: say 0.2, or none"
+    if config.hostile and not attacked:
+        yield f"hostile = {config.hostile:g} has no meaning without an attack: say which, or 0"
+    if (attacked or config.hostile) and config.setting != "federated":
+        yield (
+            f"attack and hostile have no meaning in the setting {config.setting}, where no sites "
+            "train together: leave them out"
+        )
+    needed = attack_of(config.attack).differences and not wrong_with(config.rule)
+    if needed and not rule_of(config.rule).differences:
+        yield (
+            f"attack = {config.attack!r} has no meaning under {config.rule}, whose sites send "
+            "whole factors and no differences: take label-flip or backdoor"
+        )
+
+
+def _impossible_codecs(config: RunConfig) -> Iterable[str]:
+    if not wrong_with_codec("codec", config.codec):
+        up = codec_of(config.codec)
+        if up.delta:
+            yield f"codec = {config.codec!r} has no meaning: an update is a difference already"
+        if up.differences and not wrong_with(config.rule) and not rule_of(config.rule).differences:
+            yield (
+                f"codec = {config.codec!r} has no meaning under {config.rule}, whose sites send "
+                "whole factors: take fp32, fp16, bf16, int8 or int4"
+            )
+    if not wrong_with_codec("codec_down", config.codec_down):
+        down = codec_of(config.codec_down)
+        if down.feedback:
+            yield (
+                f"codec_down = {config.codec_down!r} has no meaning: what a change lost is part of "
+                "the next one anyway: take delta"
+            )
+        elif down.differences and not down.delta:
+            yield (
+                f"codec_down = {config.codec_down!r} has a meaning for changes only: put delta+ "
+                "before it"
+            )
+        if down.delta and config.partition.ranks:
+            yield (
+                f"codec_down = {config.codec_down!r} has no meaning where sites hold unequal "
+                "ranks, and are not all told the same"
+            )
+
+
+def _impossible_privacy(config: RunConfig) -> Iterable[str]:
+    if config.private("site") is not None and not wrong_with(config.rule):
+        if config.setting != "federated":
+            yield (
+                f"privacy.unit = 'site' has no meaning in the setting {config.setting}, which has "
+                "a single site in a federation"
+            )
+        if config.partition.ranks:
+            yield "privacy.unit = 'site' is not derived for sites of unequal ranks"
+        if reason := not_private(rule_of(config.rule)):
+            yield f"privacy.unit = 'site' has no meaning under {config.rule}: {reason}"
+    if config.private("example") is not None and config.dropout:
+        yield "privacy.unit = 'example' is not implemented with dropout: take dropout = 0"
+    if config.sampling == "poisson" and config.validated_by == "cohort":
+        yield "sampling = 'poisson' may draw nobody: take validated_by = all"
+
+
+def _impossible_sums(config: RunConfig) -> Iterable[str]:
+    """What cannot be done where the server sees a sum only."""
+    if config.secure is None:
+        return
+    if config.setting != "federated":
+        yield (
+            f"secure has no meaning in the setting {config.setting}, where a federation has a "
+            "single site: its sum is its update"
+        )
+    if not wrong_with(config.rule) and (reason := hidden(rule_of(config.rule))):
+        yield f"secure has no meaning under {config.rule}: {reason}"
+    if not wrong_with_codec("codec", config.codec) and not codec_of(config.codec).additive:
+        yield (
+            f"codec = {config.codec!r} has no meaning with secure: what it saves cannot be added "
+            "under masks, where every site must send all numbers: take fp32, fp16, bf16, int8 or "
+            "int4"
+        )
+    if config.partition.ranks:
+        yield "secure is not built for sites of unequal ranks, whose vectors differ in length"

@@ -2,39 +2,85 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedbench.replies import Reply
+from fedbench.config import RunConfig
+from fedbench.errors import FedbenchError
+from fedbench.messages import Messages
+from fedbench.replies import WORK, Heard
+
+_NOBODY: Mapping[str, str] = {}
 
 
-def training_record(round_: int, bytes_down: int, replies: Mapping[str, Reply]) -> dict[str, Any]:
-    """Cohort, work done, mean loss over steps, and bytes in both directions."""
-    headers = [reply.header for reply in replies.values()]
+def training_record(
+    round_: int, asked: Messages, heard: Heard, before: Mapping[str, str] = _NOBODY
+) -> dict[str, Any]:
+    """Cohort, work done, mean loss over steps, and bytes in both directions.
+
+    The cohort are the sites whose updates were accepted; ``refused`` says why others were not,
+    those too that were left out ``before`` anybody trained.
+    """
+    headers = [reply.header for reply in heard.replies.values()]
+    refused = {**before, **heard.refused}
     steps = sum(header["steps"] for header in headers)
     return {
         "round": round_,
-        "cohort": list(replies),
+        "cohort": list(heard.replies),
+        **({"refused": refused} if refused else {}),
         "steps": steps,
-        "examples": sum(header["examples"] for header in headers),
-        "tokens": sum(header["tokens"] for header in headers),
-        "flops": sum(header["flops"] for header in headers),
-        "train_loss": sum(header["loss"] * header["steps"] for header in headers) / max(steps, 1),
-        "bytes_down": bytes_down,
-        "bytes_up": sum(reply.n_bytes for reply in replies.values()),
+        **_work(headers, steps),
+        "bytes_down": asked.n_bytes,
+        "bytes_up": heard.n_bytes,
+        "schemas": asked.schemas,
+        **_epsilons(heard),
     }
 
 
-def validation_record(bytes_down: int, replies: Mapping[str, Reply]) -> dict[str, Any]:
+def validation_record(asked: Messages, heard: Heard) -> dict[str, Any]:
     """Accuracy and loss over the asked sites' own validation items, weighted by their number.
 
-    ``replies`` are in the order of sites, because sums of floats depend on it.
+    Replies are in the order of sites, because sums of floats depend on it.
     """
-    headers = [reply.header for reply in replies.values()]
+    headers = [reply.header for reply in heard.replies.values()]
     n = sum(header["n"] for header in headers)
     return {
         "n_validation": n,
         "validation_accuracy": sum(h["correct"] for h in headers) / n if n else None,
         "validation_loss": sum(h["loss"] for h in headers) / n if n else None,
-        "bytes_validation": bytes_down + sum(reply.n_bytes for reply in replies.values()),
+        "bytes_validation": asked.n_bytes + heard.n_bytes,
+        "schemas_validation": asked.schemas,
+        **({"unheard": heard.refused} if heard.refused else {}),
     }
+
+
+def _work(headers: Sequence[Mapping[str, Any]], steps: int) -> dict[str, Any]:
+    """Counts over sites, and the mean loss over steps; None where sites do not say."""
+    if not all(name in header for header in headers for name in WORK):
+        return dict.fromkeys(("examples", "tokens", "flops", "train_loss"))
+    counts = {name: sum(h[name] for h in headers) for name in ("examples", "tokens", "flops")}
+    loss = sum(header["loss"] * header["steps"] for header in headers)
+    return {**counts, "train_loss": loss / max(steps, 1)}
+
+
+def _epsilons(heard: Heard) -> dict[str, Any]:
+    """What sites say that their examples' privacy has cost so far."""
+    told = {site: r.header["epsilon"] for site, r in heard.replies.items() if "epsilon" in r.header}
+    return {"epsilon": told} if told else {}
+
+
+def check_that_any_was_accepted(config: RunConfig, log: Sequence[Mapping[str, Any]]) -> None:
+    """Make sure that the shared adapter was learned from somebody.
+
+    Raises:
+        FedbenchError: every update of every round was refused, or every round abandoned.
+    """
+    if any(record["cohort"] for record in log) or config.private("site") is not None:
+        return  # a private round is a release even of nobody
+    whys = [f"{site}: {reason}" for r in log for site, reason in r.get("refused", {}).items()]
+    whys += [record["abandoned"] for record in log if "abandoned" in record]
+    raise FedbenchError(
+        f"Not one update was accepted in {len(log)} rounds, so nothing was learned. The first one "
+        f"was lost by {(whys or ['empty cohorts'])[0]} A lower learning rate helps where updates "
+        "are not finite."
+    )

@@ -6,16 +6,20 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
 from fedbench import store
 from fedbench.config import RunConfig
+from fedbench.engines import Engine
 from fedbench.engines.in_process import InProcess
+from fedbench.engines.over_processes import over_processes
 from fedbench.federation import Federated, federate
 from fedbench.files import locked, write_bytes, write_json
 from fedbench.forward import describe
@@ -25,12 +29,23 @@ from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, emulates_bf16, locate
 from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
 from fedbench.phases import phase
-from fedbench.prepare import FEDERATIONS, Prepared, holdings, prepare, site_contexts
+from fedbench.prepare import (
+    FEDERATIONS,
+    Prepared,
+    SiteContexts,
+    holdings,
+    prepare,
+    site_contexts,
+)
 from fedbench.provenance import provenance
 from fedbench.resolving import check_sources, resolve
+from fedbench.rules import is_personal
 from fedbench.seeding import single_thread
+from fedbench.site import personal_adapter
+from fedbench.success import attacked
 from fedbench.summary import score_adapters, summary
 
+_SITES = "sites"  #: folder of what sites keep while a run is under way
 _LOG = logging.getLogger("fedbench")
 
 Progress = Callable[[float], None]
@@ -85,15 +100,16 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         sizes |= {"adapter_bytes": count_bytes(initial), "trainable_parameters": count(initial)}
         computed = describe(model, config.max_tokens, share=config.dropout == 0)
         _tell_how(config.backbone, emulates_bf16(config.device, config.dtype), **computed)
-        results = _federations(
-            prepared, model, initial, _work_folder(directory, prepared), progress
-        )
-        adapters = {name: result.adapter for name, result in results.items()}
+        work = _work_folder(directory, prepared)
+        results = _federations(prepared, model, initial, work, progress)
+        adapters, deltas = _ended_with(prepared, results, work)
         with phase("evaluate"):
-            items = score_adapters(prepared, model, adapters or {"global": initial})
+            items = score_adapters(prepared, model, adapters or {"global": initial}, deltas)
+            harm = attacked(prepared, model, adapters, deltas, items)
     store.discard(config.id)  # only now: what was there stays until its successor is computed
-    for name, tensors in adapters.items():
-        write_bytes(directory / "adapters" / f"{name}.safetensors", save_safetensors(tensors))
+    for kind, many in {"adapters": adapters, "deltas": deltas}.items():
+        for name, tensors in many.items():
+            write_bytes(directory / kind / f"{name}.safetensors", save_safetensors(tensors))
     write_json(directory / "partition.json", prepared.partition.to_json())
     rounds = [
         {"federation": name, **record} for name, result in results.items() for record in result.log
@@ -101,7 +117,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
     store.save(
         directory,
         config,
-        summary(prepared, items, rounds) | sizes | {"forward": computed},
+        summary(prepared, items, rounds) | sizes | {"forward": computed} | harm,
         rounds,
         holdings(prepared),
         _origin(prepared, started),
@@ -141,17 +157,60 @@ def _federations(
 ) -> dict[str, Federated]:
     """Run the setting's federations one after the other; each resumes by itself."""
     config = prepared.config
-    engine = InProcess(site_contexts(prepared, model, work / "sites"))
     planned = FEDERATIONS[config.setting](prepared.partition)
     results = {}
-    for number, (name, sites) in enumerate(planned.items()):
+    with _engine(prepared, model, work / _SITES) as engine:
+        for number, (name, sites) in enumerate(planned.items()):
 
-        def report(share: float, done: int = number) -> None:
-            progress((done + share) / len(planned))
+            def report(share: float, done: int = number) -> None:
+                progress((done + share) / len(planned))
 
-        folder = work / "federations" / name
-        results[name] = federate(config, engine, sites, initial, folder, report)
+            folder = work / "federations" / name
+            results[name] = federate(config, engine, sites, initial, folder, report)
     return results
+
+
+def _ended_with(
+    prepared: Prepared, results: Mapping[str, Federated], work: Path
+) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
+    """Adapters and deltas by name: of a federation, or of sites that ended with their own."""
+    if not is_personal(prepared.config):
+        adapters = {name: result.adapter for name, result in results.items()}
+        return adapters, {name: one.delta for name, one in results.items() if one.delta}
+    planned = FEDERATIONS[prepared.config.setting](prepared.partition)
+    within = {site: name for name, sites in planned.items() for site in sites}
+    own = {site: personal_adapter(work / _SITES, site) for site in within}
+    return own, {s: results[name].delta for s, name in within.items() if results[name].delta}
+
+
+def _engine(prepared: Prepared, model: nn.Module, folder: Path) -> AbstractContextManager[Engine]:
+    """Sites in this process; or, where there are several GPUs, spread over one process for each.
+
+    The process itself keeps its model beside that of the first worker, to score with.
+    """
+    devices = devices_of(prepared.config)
+    if devices < 2:
+        return nullcontext(InProcess(site_contexts(prepared, model, folder)))
+    return over_processes(
+        [partial(_sites_on, number, prepared.config, folder) for number in range(devices)]
+    )
+
+
+def devices_of(config: RunConfig) -> int:
+    """Devices that the sites of a run are spread over: all GPUs, unless the backbone itself is."""
+    on_gpus = config.device == "cuda" and config.placement == "whole"
+    return torch.cuda.device_count() if on_gpus else 1
+
+
+def _sites_on(number: int, config: RunConfig, folder: Path) -> SiteContexts:
+    """In a worker: the sites of a run, with a model on one device for as long as it lives."""
+    if config.device == "cuda":
+        torch.cuda.set_device(number)
+    model = _MODELS.enter_context(attached(config))
+    return site_contexts(prepare(config), model, folder)
+
+
+_MODELS = ExitStack()  #: in a worker
 
 
 def _origin(prepared: Prepared, started: float) -> Mapping[str, Any]:

@@ -1,33 +1,61 @@
 """What a site does with one payload: ``handle(context, payload) -> payload``.
 
 Nothing else of a site is ever called, in process or over a network: what a payload does not
-say, a site does not know, and what a reply does not say never leaves it.
+say, a site does not know, and what a reply does not say never leaves it. A simulation also reads,
+from the folder of a site, the adapter that it ended with, to score it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from fedbench import masking, receiving
+from fedbench.attacks.attack import HONEST, Attack
 from fedbench.config import RunConfig
+from fedbench.errors import FedbenchError
 from fedbench.evaluate import gold_loss, predict, score
-from fedbench.files import write_bytes
+from fedbench.models.deltas import fold
+from fedbench.models.ranks import narrowed, widened
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.optimizers import Start
 from fedbench.phases import phase
+from fedbench.privacy.turn import limited, private_turn, spend
+from fedbench.receiving import Header
 from fedbench.rules import rule_of
-from fedbench.rules.rule import Message, State
+from fedbench.rules.rule import Message, State, Work
 from fedbench.seeding import seeded
-from fedbench.streams import seed_of
+from fedbench.snapshots import joined, keep, kept, parts
+from fedbench.streams import generator, seed_of
 from fedbench.tokens import Answered, Tokenised
-from fedbench.train import batches_of_turn, examples_of_turn, train
-from fedbench.wire import BadPayload, decode, encode
+from fedbench.train import (
+    Gradient,
+    LocalObjective,
+    TrainReport,
+    batches_of_turn,
+    examples_of_turn,
+    train,
+)
+from fedbench.wire import (
+    BadPayload,
+    framed,
+    opened,
+    packed,
+    schema_of,
+    seal,
+    told_by,
+)
+from fedbench.wire.codecs import codec_of
+from fedbench.wire.feedback import compressed
+from fedbench.wire.schema import digest
 
-Header = Mapping[str, Any]
+States = Mapping[str, State]  #: what a site keeps: for its rule, and what its codec owes
+#: times the numbers of its model that a site takes at most in one message
+_ROOM = 4
 
 
 @dataclass(frozen=True)
@@ -41,8 +69,10 @@ class SiteContext:
     validation: Sequence[Tokenised]
     validation_gold: Sequence[int]
     length_normalised: bool  #: whether a choice scores by the mean over its tokens, not the sum
+    initial: State  #: the adapter as it was at first; all sites of a process refer to one
     folder: Path  #: where versions of the site's private state are kept
     start: Start | None = None  #: where its optimizer comes from; a new one by default
+    attack: Attack = HONEST  #: what it does that an honest site does not
 
 
 def handle(context: SiteContext, payload: bytes) -> bytes:
@@ -51,57 +81,135 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
     Raises:
         BadPayload: the payload cannot be read, or does not fit this site's model.
     """
-    header, tensors = decode(payload)
-    if header.get("kind") not in _TASKS:
-        raise BadPayload(f"A payload asks for {header.get('kind')!r}, which no site does.")
-    task, needed = _TASKS[header["kind"]]
-    if absent := sorted(needed - header.keys()):
-        raise BadPayload(f"A payload to {header['kind']} does not say {', '.join(absent)}.")
-    message = _message(tensors)
+    header, content = opened(payload)
+    if str(header.get("kind")) in masking.KINDS:
+        folder = context.folder / context.site
+        reply, body = masking.agree(folder, context.site, header, bytes(content))
+    else:
+        reply, body = _done(context, {**header, "seal": seal(payload)}, content)
+    answer = framed({"site": context.site, "answers": seal(payload), **reply}, body)
+    return context.attack.reply(answer, context.folder / context.site)
+
+
+def _done(context: SiteContext, header: Header, content: memoryview) -> tuple[Header, bytes]:
+    """Load what a message tells, and do what it asks for."""
+    receiving.check(header)
+    config, folder = context.config, context.folder / context.site
+    numbers = sum(parameter.numel() for parameter in context.model.parameters())
+    tensors = receiving.told(header, content, folder, _ROOM * numbers)
     try:
-        load_tensors(context.model, message.adapter)
+        if codec_of(config.codec_down).delta:
+            tensors = receiving.put_together(header, tensors, folder)
+        message = _message(tensors, config.rank_at(context.site), config.rank)
+        state = _load_state(context, header["accepted"])
+        adapter = rule_of(config.rule).own(message, state.get("rule", {}), context.initial)
+        fold(context.model, message.delta)
+        load_tensors(context.model, adapter)
     except ValueError as error:
         raise BadPayload(f"A payload does not fit the model: {error}.") from None
-    return task(context, header, message)
+    return _TASKS[header["kind"]](context, header, message, state)
 
 
-def _train(context: SiteContext, header: Header, message: Message) -> bytes:
+def _train(
+    context: SiteContext, header: Header, message: Message, state: States
+) -> tuple[Header, bytes]:
     """Train the loaded adapter on this turn's examples; reply with the contribution."""
-    config, rule = context.config, rule_of(context.config.rule)
-    state = _load_state(context, header["accepted"])
-    key = (config.seed, context.site)
-    quota = len(context.training) * header["local_passes"]
-    chosen = examples_of_turn(len(context.training), quota, header["turn"], *key)
-    lengths = [len(answered.tokens) for answered in context.training]
-    batches = batches_of_turn(lengths, chosen, config.batch_size, *key, header["turn"])
+    rule, config = rule_of(context.config.rule), context.config
+    of_rule = state.get("rule", {})
+    try:
+        spent = spend(config, len(context.training), header, context.site, context.folder)
+        report = _turn(context, header, rule.local(message, of_rule))
+    except FedbenchError as error:
+        raise BadPayload(str(error)) from None
+    trained = trained_tensors(context.model)
+    work = Work(len(context.training), report.steps, report.rates)
+    contribution, of_rule = rule.upload(message, trained, of_rule, work)
+    update = narrowed(contribution.tensors, config.rank_at(context.site))
+    key = (config.seed, header["round"], context.site)
+    given = context.attack.update(replace(contribution, tensors=update), generator("attack", *key))
+    random = generator("rounding", *key)
+    codec, schema = codec_of(config.codec), schema_of(given.tensors)
+    sent, owed = compressed(codec, given.tensors, state.get("owed", {}), random)
+    _save_state(context, header, joined(rule=of_rule, owed=owed))
+    told = told_by(schema, codec, {digest(schema)})
+    weight = 1.0 if config.privacy else given.weight
+    reply = _work(config, header, report) | spent
+    if config.secure is None:
+        body = packed(context.attack.parts(sent), codec, schema)
+        return reply | told | {"weight": weight}, body
+    return reply, masking.masked(
+        context.folder / context.site, config, header, limited(config, codec.decode(sent, schema)),
+        weight,
+    )  # fmt: skip
+
+
+def _personalise(
+    context: SiteContext, header: Header, message: Message, state: States
+) -> tuple[Header, bytes]:
+    """Train the loaded adapter on for the site alone, and keep it; nothing of it is sent.
+
+    On the site's own loss and nothing else, but what the rule holds still stays as it is.
+    """
+    frozen = rule_of(context.config.rule).local(message, state.get("rule", {})).frozen
+    report = _turn(context, header, LocalObjective(frozen=frozen))
+    keep(personal_file(context.folder, context.site), {}, trained_tensors(context.model))
+    return _work(context.config, header, report), b""
+
+
+def _turn(context: SiteContext, header: Header, objective: LocalObjective) -> TrainReport:
+    """Train the loaded adapter on the examples of this turn."""
+    config = context.config
+    batches, gradient = _batches(context, header, objective)
     with phase("train"), seeded(seed_of("dropout", config.seed, header["round"], context.site)):
-        report = train(
+        return train(
             context.model,
             [[context.training[i] for i in batch] for batch in batches],
             config,
             tuple(header["progress"]),
-            rule.local(message, state),
+            objective,
+            gradient,
             start=context.start,
         )
-    trained = trained_tensors(context.model)
-    contribution, new_state = rule.upload(message, trained, state, len(context.training))
-    _save_state(context, header["round"], new_state)
-    reply = {
-        "kind": "update",
-        "site": context.site,
-        "round": header["round"],
-        "weight": contribution.weight,
-        "steps": report.steps,
+
+
+def _batches(
+    context: SiteContext, header: Header, objective: LocalObjective
+) -> tuple[list[list[int]], Gradient | None]:
+    """The batches of a turn, and how their gradients are computed if examples are private.
+
+    Raises:
+        BadPayload: the site's privacy budget is spent.
+    """
+    config, count = context.config, len(context.training)
+    key = (config.seed, context.site)
+    if config.private("example") is not None:
+        return private_turn(config, context.model, count, header, context.site, objective.frozen)
+    chosen = examples_of_turn(count, count * header["local_passes"], header["turn"], *key)
+    lengths = [len(answered.tokens) for answered in context.training]
+    return batches_of_turn(lengths, chosen, config.batch_size, *key, header["turn"]), None
+
+
+def _work(config: RunConfig, header: Header, report: TrainReport) -> dict[str, Any]:
+    """What a site says of a turn: nothing of its examples where it is private, or masked."""
+    told = {"kind": "update", "round": header["round"], "steps": report.steps}
+    if config.privacy is not None or config.secure is not None:
+        return told
+    return told | {
         "examples": report.examples,
         "tokens": report.tokens,
         "flops": report.flops,
         "loss": report.loss,
     }
-    return encode(reply, contribution.tensors, config.codec)
 
 
-def _validate(context: SiteContext, header: Header, message: Message) -> bytes:
-    """Score the loaded adapter on the site's own validation items; reply with sums only."""
+def _validate(
+    context: SiteContext, header: Header, message: Message, state: States
+) -> tuple[Header, bytes]:
+    """Score the site's adapter on its own validation items; reply with sums only."""
+    if header["personal"]:
+        if not personal_file(context.folder, context.site).exists():
+            raise BadPayload("A payload asks for a personal adapter, and this site has none yet.")
+        load_tensors(context.model, personal_adapter(context.folder, context.site))
     with phase("evaluate"):
         scores = score(
             context.model,
@@ -112,56 +220,66 @@ def _validate(context: SiteContext, header: Header, message: Message) -> bytes:
     gold = list(context.validation_gold)
     reply = {
         "kind": "score",
-        "site": context.site,
         "n": len(gold),
         "correct": int((predict(scores) == gold).sum()),
         "loss": gold_loss(scores, gold) * len(gold) if gold else 0.0,
     }
-    return encode(reply, {})
+    return reply, b""
 
 
-Task = Callable[[SiteContext, Header, Message], bytes]
-#: by kind: what is done, and which fields of the header it needs
-_TASKS: dict[str, tuple[Task, frozenset[str]]] = {
-    "train": (
-        _train,
-        frozenset({"round", "turn", "accepted", "local_passes", "progress"}),
-    ),
-    "validate": (_validate, frozenset()),
+Task = Callable[[SiteContext, Header, Message, States], tuple[Header, bytes]]
+_TASKS: Mapping[str, Task] = {
+    "train": _train,
+    "personalise": _personalise,
+    "validate": _validate,
 }
-
-
-def message_payload(header: Header, message: Message, codec: str) -> bytes:
-    """Serialise a rule's message; the inverse is done by :func:`handle`."""
-    return encode(header, message_tensors(message), codec)
 
 
 def message_tensors(message: Message) -> Tensors:
     """The tensors of a rule's message under the names that they travel with."""
     tensors = {f"adapter/{name}": tensor for name, tensor in message.adapter.items()}
-    return tensors | {f"extra/{name}": tensor for name, tensor in message.extra.items()}
+    tensors |= {f"extra/{name}": tensor for name, tensor in message.extra.items()}
+    return tensors | {f"delta/{name}": tensor for name, tensor in message.delta.items()}
 
 
-def _message(tensors: Tensors) -> Message:
-    parts: dict[str, State] = {"adapter": {}, "extra": {}}
+def _message(tensors: Tensors, held: int, rank: int) -> Message:
+    """The rule's message, with zeros where this site has fewer ranks than the shared adapter."""
+    parts: dict[str, State] = {"adapter": {}, "extra": {}, "delta": {}}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         if part not in parts:
             raise BadPayload(f"A payload holds {name}, which belongs to no part of a message.")
         parts[part][rest] = tensor
-    return Message(**parts)
+    wide = {part: widened(parts[part], held, rank) for part in ("adapter", "extra")}
+    return Message(**parts | wide)
+
+
+def personal_file(folder: Path, site: str) -> Path:
+    """Where a site keeps the adapter that it ended with."""
+    return folder / site / "personal"
+
+
+def personal_adapter(folder: Path, site: str) -> State:
+    """The adapter that a site ended with."""
+    return kept(personal_file(folder, site))[1]
 
 
 def _version(context: SiteContext, round_: int) -> Path:
     return context.folder / context.site / f"{round_:05d}.state"
 
 
-def _load_state(context: SiteContext, accepted: int) -> State:
+def _load_state(context: SiteContext, accepted: int) -> States:
     """The state that went with the last upload the server accepted; newer ones do not count."""
     path = _version(context, accepted)
-    return decode(path.read_bytes())[1] if accepted >= 0 and path.exists() else {}
+    return parts(kept(path)[1]) if accepted >= 0 and path.exists() else {}
 
 
-def _save_state(context: SiteContext, round_: int, state: State) -> None:
-    if state:
-        write_bytes(_version(context, round_), encode({}, state))
+def _save_state(context: SiteContext, header: Header, state: State) -> None:
+    """Keep a new version, beside the accepted one; older ones are never asked for again."""
+    if not state:
+        return
+    new, accepted = (_version(context, header[name]) for name in ("round", "accepted"))
+    keep(new, {}, state)
+    for old in new.parent.glob("*.state"):
+        if old.name < accepted.name and header["accepted"] >= 0:
+            old.unlink()

@@ -27,6 +27,7 @@ from fedbench.paths import home, shipped
 if TYPE_CHECKING:
     import pandas as pd
 
+SHARED = "global"  #: name of the adapter that all sites share
 MANIFEST = "manifest.json"
 RECORD = "run.json"
 ITEMS = "items.parquet"
@@ -81,17 +82,22 @@ class Run:
         }
 
     @property
+    def deltas(self) -> dict[str, Path]:
+        """Factors of what was added to the backbone beside an adapter, by the adapter's name."""
+        return {path.stem: path for path in sorted((self.source / "deltas").glob("*.safetensors"))}
+
+    @property
     def adapter(self) -> Path:
         """The safetensors file of the shared adapter.
 
         Raises:
             FedbenchError: this run has none (``base``), several (``local``), or they were not kept.
         """
-        if "global" not in self.adapters:
+        if SHARED not in self.adapters:
             has = ", ".join(self.adapters)
             remedy = f"its adapters are {has}, in .adapters." if has else KEPT
             raise FedbenchError(f"Run {self.id} has no shared adapter: {remedy}")
-        return self.adapters["global"]
+        return self.adapters[SHARED]
 
 
 def folder(run_id: str) -> Path:
@@ -121,7 +127,8 @@ def save(
 def discard(run_id: str) -> None:
     """Forget a finished run of one's own, for example because its code has moved since."""
     (folder(run_id) / MANIFEST).unlink(missing_ok=True)
-    shutil.rmtree(folder(run_id) / "adapters", ignore_errors=True)
+    for kind in ("adapters", "deltas"):
+        shutil.rmtree(folder(run_id) / kind, ignore_errors=True)
 
 
 def load(run_id: str) -> Run:

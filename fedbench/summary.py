@@ -11,7 +11,9 @@ from torch import nn
 
 from fedbench.evaluate import generate, predict, score
 from fedbench.hashing import sha256_text, short
+from fedbench.heterogeneity import of_sites
 from fedbench.metrics import accuracy, macro_f1
+from fedbench.models.deltas import fold
 from fedbench.models.tensors import Tensors, load_tensors
 from fedbench.partition import Partition
 from fedbench.prepare import Prepared
@@ -22,9 +24,14 @@ if TYPE_CHECKING:
 
 
 def score_adapters(
-    prepared: Prepared, model: nn.Module, adapters: Mapping[str, Tensors]
+    prepared: Prepared,
+    model: nn.Module,
+    adapters: Mapping[str, Tensors],
+    deltas: Mapping[str, Tensors],
 ) -> pd.DataFrame:
     """Items of every adapter on the whole test set; see :attr:`fedbench.store.Run.items`.
+
+    ``deltas`` are added to the backbone's weights, by the name of the adapter they belong to.
 
     Items for free generation are dealt to the adapters in turn: there are ``generated`` in all.
     """
@@ -33,9 +40,10 @@ def score_adapters(
     config, tokenizer, test = prepared.config, prepared.tokenizer, prepared.of_split("test")
     mean = prepared.task.length_normalised
     seen, blind = prepared.tokenised("test"), prepared.tokenised("test", blind=True)
-    fixed = _fixed_columns(test, prepared.partition, majority(prepared.examples))
+    fixed = _fixed_columns(test, prepared.partition, majority(prepared.honest))
     frames = []
     for number, (name, tensors) in enumerate(adapters.items()):
+        fold(model, deltas.get(name, {}))
         load_tensors(model, tensors)
         scores = score(model, seen, config.device, mean=mean)
         asked = range(number, min(config.generated, len(test)), len(adapters))
@@ -83,9 +91,27 @@ def summary(
         "n_test": sizes["test"],
         "cut_prompts": cut_prompts(prepared),
         "sites_too_small": list(prepared.partition.too_small),
+        "heterogeneity": of_sites(
+            prepared.partition, prepared.honest, classes=task.scoring == "label"
+        ),
         **scores_of(items),
-        **{name: sum(record[name] for record in rounds) for name in work},
+        **_privacy(prepared, rounds),
+        **{name: _sum([record[name] for record in rounds]) for name in work},
     }
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    """None if one of them was not told."""
+    told = [count for count in counts if count is not None]
+    return sum(told) if len(told) == len(counts) else None
+
+
+def _privacy(prepared: Prepared, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What privacy has cost in the end, by site: of a mechanism whose noise is simulated."""
+    spent = {site: value for record in rounds for site, value in record.get("epsilon", {}).items()}
+    if prepared.config.privacy is None:
+        return {}
+    return {"privacy": {"epsilon": spent, "noise": "simulated"}}
 
 
 def cut_prompts(prepared: Prepared) -> dict[str, int]:

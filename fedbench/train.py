@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +21,16 @@ from fedbench.tokens import Answered
 #: that a batch is still nearly a random draw.
 _BUCKET = 8
 
-#: Accumulates a batch's gradient; returns its loss, which nobody waits for.
-Gradient = Callable[[nn.Module, Batch], Tensor]
+
+class Accumulated(NamedTuple):
+    """What came of a batch beside the gradient, which is in the parameters."""
+
+    loss: Tensor  #: which nobody waits for
+    flops: int
+
+
+#: Accumulates the gradient of a batch of sequences.
+Gradient = Callable[[nn.Module, Sequence[Answered]], Accumulated]
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,7 @@ class TrainReport:
     """What local training did."""
 
     steps: int
+    rates: float  #: sum of the learning rate over all steps
     examples: int  #: examples processed, repeats counted
     tokens: int  #: tokens processed, prompts included, padding not
     flops: int  #: floating point operations of all forward and backward passes
@@ -52,6 +62,22 @@ def plain(model: nn.Module, batch: Batch) -> Tensor:
     loss = cross_entropy(supervised_logits(model, batch), batch.targets)
     loss.backward()
     return loss.detach()
+
+
+def by_batch(model: nn.Module, config: RunConfig) -> Gradient:
+    """The gradient of the mean answer-token loss of a batch."""
+    count_flops = flop_counter(model)
+
+    def gradient(model: nn.Module, sequences: Sequence[Answered]) -> Accumulated:
+        batch = collate(
+            [s.tokens for s in sequences],
+            [s.start for s in sequences],
+            config.device,
+            share=config.dropout == 0,
+        )
+        return Accumulated(plain(model, batch), count_flops(batch))
+
+    return gradient
 
 
 def examples_of_turn(count: int, quota: float, turn: int, *key: int | str) -> list[int]:
@@ -98,7 +124,7 @@ def train(
     config: RunConfig,
     progress: tuple[float, float],
     objective: LocalObjective,
-    gradient: Gradient = plain,
+    gradient: Gradient | None = None,
     start: Start | None = None,
 ) -> TrainReport:
     """Train in place with an optimizer whose state starts empty at every call.
@@ -109,35 +135,33 @@ def train(
         config: optimizer settings.
         progress: share of the whole run done before and after this call, for the schedule.
         objective: what the federated rule adds.
-        gradient: accumulates a batch's gradient and returns its loss.
+        gradient: accumulates a batch's gradient; that of the mean answer-token loss by default.
         start: where the optimizer comes from; a new one by default.
     """
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     named = {name: p for name, p in trainable.items() if name not in objective.frozen}
     optimizer = (start or fresh(config))([*named.values()])
     before, after = progress
-    losses, flops, count_flops = [], 0, flop_counter(model)
+    accumulate = gradient or by_batch(model, config)
+    losses, rates, flops = [], 0.0, 0
     model.train()
     for step, sequences in enumerate(batches):
         # In the middle of its share of progress: at its end, the last step's rate would be zero.
         share = (step + 0.5) / len(batches)
+        rate = learning_rate(config, before + share * (after - before))
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, before + share * (after - before))
-        batch = collate(
-            [s.tokens for s in sequences],
-            [s.start for s in sequences],
-            config.device,
-            share=config.dropout == 0,
-        )
-        losses.append(gradient(model, batch))
-        flops += count_flops(batch)
+            group["lr"] = rate
+        rates += rate
+        loss, work = accumulate(model, sequences)
+        losses.append(loss)
+        flops += work
         _apply(named, objective)
         nn.utils.clip_grad_norm_(named.values(), config.gradient_clip, foreach=True)
         optimizer.step()
         for parameter in trainable.values():
             parameter.grad = None
     model.eval()
-    return _report(batches, losses, flops)
+    return _report(batches, losses, rates, flops)
 
 
 def _apply(named: Mapping[str, nn.Parameter], objective: LocalObjective) -> None:
@@ -146,15 +170,16 @@ def _apply(named: Mapping[str, nn.Parameter], objective: LocalObjective) -> None
     if objective.correction is not None:
         for name, parameter in named.items():
             if parameter.grad is not None:
-                parameter.grad += objective.correction[name]
+                parameter.grad += objective.correction[name].to(parameter.device)
 
 
 def _report(
-    batches: Iterable[Sequence[Answered]], losses: Sequence[Tensor], flops: int
+    batches: Iterable[Sequence[Answered]], losses: Sequence[Tensor], rates: float, flops: int
 ) -> TrainReport:
     sequences = [sequence for batch in batches for sequence in batch]
     return TrainReport(
         steps=len(losses),
+        rates=rates,
         examples=len(sequences),
         tokens=sum(len(sequence.tokens) - 1 for sequence in sequences),
         flops=flops,

@@ -18,15 +18,16 @@ from fedbench.freshness import ROOT
 from fedbench.grid import ensure_runs
 from fedbench.paths import shipped
 from fedbench.profiles import (
+    CELLS,
     TUNING,
     Cell,
     GridSpec,
     ProfileSpec,
     TuningSpec,
     asked_of_search,
-    cells,
     read_spec,
     searched,
+    searches,
     tuning_digest,
 )
 from fedbench.provenance import fingerprint
@@ -38,8 +39,10 @@ Axes = tuple[Sequence[float], Sequence[float]]  #: learning rates, passes
 Scores = dict[Point, float]  #: mean validation accuracy
 
 
-def tune(profile: str) -> None:
+def tune(profile: str, *, missing: bool = False) -> None:
     """Search every cell of ``profile`` and write its part of ``data/tuning.json``.
+
+    With ``missing``, cells stay as they were found if the profile still asks the same of them.
 
     Raises:
         FedbenchError: the profile has no tuning section, or a run failed.
@@ -48,25 +51,45 @@ def tune(profile: str) -> None:
     search = spec.tuning
     if search is None:
         raise FedbenchError(f"The profile {profile} has nothing to tune: its values are fixed.")
-    searched()  # a damaged file is told before the search, not after it
-    grids = dict(cells(spec))
+    before = searched().get(profile)  # a damaged file is told before the search, not after it
+    kept = _kept(spec, before) if missing and before else {}
+    grids = {cell: grid for cell, grid in searches(spec).items() if cell.key not in kept}
     scores: dict[Cell, Scores] = {cell: {} for cell in grids}
     axes: dict[Cell, Axes] = {
-        cell: (search.learning_rates, grid.passes or search.passes) for cell, grid in grids.items()
+        cell: (grid.learning_rates or search.learning_rates, grid.passes or search.passes)
+        for cell, grid in grids.items()
     }
     for _ in range(search.extensions + 1):
         _fill(spec, search, grids, axes, scores)
         axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}
     # Read again: a search takes an hour, and another profile's may have ended meanwhile.
-    everything = searched() | {profile: _record(spec, scores)}
+    everything = searched() | {profile: _record(spec, scores, kept)}
     write_json(shipped(TUNING), everything | {"digest": tuning_digest(everything)})
 
 
-def _record(spec: ProfileSpec, scores: Mapping[Cell, Scores]) -> dict[str, Any]:
-    """What was searched, how, and what was chosen."""
+def _kept(spec: ProfileSpec, before: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells of an earlier search that asked what today's would ask, each with its code."""
+    then, today = {**before["search"]}, asked_of_search(spec)
+    code = {"code": then.pop("code")}
+    own, asked = then.pop(CELLS, {}), today.pop(CELLS)
+    if then != today:
+        return {}
+    keys = {cell.key for cell in searches(spec)}
+    return {
+        key: code | found
+        for key, found in before["cells"].items()
+        if key in keys and own.get(key) == asked.get(key)
+    }
+
+
+def _record(
+    spec: ProfileSpec, scores: Mapping[Cell, Scores], kept: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What was searched, how, and what was chosen; what was kept names the code that found it."""
+    found = {cell.key: _choice(one) for cell, one in scores.items()}
     return {
         "search": asked_of_search(spec) | {"code": fingerprint(ROOT)},
-        "cells": {cell.key: _choice(found) for cell, found in scores.items()},
+        "cells": {**kept, **found},
     }
 
 
@@ -110,6 +133,7 @@ def _configs(
         "task": cell.task,
         "backbone": cell.backbone,
         "method": cell.method,
+        "rule": cell.rule,
         "setting": setting,
         "learning_rate": rate,
         "passes": passes,

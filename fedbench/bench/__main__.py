@@ -56,23 +56,28 @@ def _draw(options: argparse.Namespace) -> None:
 def _systems(options: argparse.Namespace) -> None:
     from fedbench.bench.large import LARGE, known
     from fedbench.bench.systems import Load, measure
-    from fedbench.bench.systems_table import FIGURES, RECORDED, file_of, save
+    from fedbench.bench.systems_table import FIGURES, RECORDED, file_of, merged, save
     from fedbench.energy.meters import CodeCarbonMeter
-    from fedbench.files import machine_alone, write_json
+    from fedbench.files import machine_alone, read_json, write_json
     from fedbench.models.backbones import check_device
     from fedbench.paths import home
 
     check_device("cuda")
     names = options.backbone or list(LARGE)
-    aside = home() / "systems"
-    folder, drawn = (RECORDED, FIGURES) if options.record else (aside, aside)
+    shapes = {name: known(name) for name in names}
+    folder = drawn = home() / "systems"
     with machine_alone():
         record = measure(
             Load(names, beside=names[:1]),
-            {name: known(name) for name in names},
+            shapes,
             CodeCarbonMeter("DEU"),  # joules only are told, which no country changes
             lambda record: write_json(file_of(record, folder), record),
         )
+    if options.record:  # once, and whole: what was recorded before is not lost to a part
+        folder, drawn = RECORDED, FIGURES
+        path = file_of(record, folder)
+        record = {**merged(read_json(path) if path.exists() else {}, record)}
+        write_json(path, record)
     path = file_of(record, folder)
     print(save(record, path.stem, drawn))
     print(f"Record: {path}\nTables: {drawn}")

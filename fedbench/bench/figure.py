@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LINE, _PANEL, _FRAME = 0.2, 0.42, 0.5  #: inches: a version, what a panel adds, legend and remarks
+_LINE, _PANEL, _FRAME = 0.2, 0.42, 0.65  #: inches: a version, what a panel adds, legend and remarks
 _TITLE = 38  #: characters above a panel
 _SHOWN = 6  #: versions: what a page has room for; the CSV has all
 _NAMES = ("2M", "7M", "30M", "")
@@ -63,7 +63,9 @@ def draw(rows: pd.DataFrame) -> Figure:
             for ax in panels
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(handles.values(), handles, loc="outside upper center", ncols=4)
+        figure.legend(
+            handles.values(), handles, title="parameters", loc="outside upper center", ncols=3
+        )
     return figure
 
 
@@ -103,7 +105,7 @@ def _point(ax: Axes, row: dict[Any, Any], place: int) -> None:
         color=color,
         linestyle="",
         elinewidth=0.8,
-        label=f"{size} parameters" if size else "",
+        label=size,
     )
 
 

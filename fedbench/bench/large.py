@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fedbench.errors import FedbenchError
 from fedbench.report.shapes import KNOWN, Shape
 from fedbench.seeding import seeded
 from fedbench.streams import seed_of
@@ -49,7 +50,13 @@ def build(shape: Shape, architecture: str, device: str, dtype: str) -> Any:
 
 
 def known(name: str) -> tuple[Shape, str]:
-    """Shape and architecture of one of :data:`LARGE`."""
+    """Shape and architecture of one of :data:`LARGE`.
+
+    Raises:
+        FedbenchError: it is not among them.
+    """
+    if name not in LARGE:
+        raise FedbenchError(f"The shape of {name} is not known: use one of {', '.join(LARGE)}.")
     return KNOWN[name], LARGE[name]
 
 

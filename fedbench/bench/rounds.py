@@ -20,9 +20,10 @@ from fedbench.bench.shapes import (
     site_names,
 )
 from fedbench.bench.sides import DROPOUT, OURS, PLAIN, TRAINER, Side, ours, plain, trainer
+from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
 from fedbench.engines.in_process import InProcess
-from fedbench.federation import Federated, draw_cohort, federate
+from fedbench.federation import Federated, federate
 from fedbench.models.tensors import trained_tensors
 from fedbench.rules.rule import State
 from fedbench.site import SiteContext
@@ -81,6 +82,7 @@ def federation(model: Any, initial: State, config: RunConfig, held: Held) -> Fed
                 validation=[],
                 validation_gold=[],
                 length_normalised=False,
+                initial=initial,
                 folder=Path(folder) / "sites",
             )
             for site, examples in held.items()

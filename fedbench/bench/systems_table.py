@@ -11,6 +11,7 @@ from fedbench.bench.pairs import ratios, spread
 from fedbench.bench.sides import OURS, PLAIN, PLAIN_DRY
 from fedbench.energy.meters import MEASURED
 from fedbench.files import read_json, write_bytes, write_json
+from fedbench.paths import CHECKOUT
 from fedbench.report.writing import latex, markdown, numbers
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 Record = Mapping[str, Any]
 
-RECORDED, FIGURES = Path("data/systems"), Path("figures/systems")  #: in the checkout
+RECORDED, FIGURES = CHECKOUT / "data" / "systems", CHECKOUT / "figures" / "systems"
 NOT_MEASURED = "not measured"
 
 
@@ -31,6 +32,16 @@ def file_of(record: Record, folder: Path) -> Path:
 def recorded(folder: Path = RECORDED) -> dict[str, Record]:
     """The records of a folder by the names of their devices' files."""
     return {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+
+
+def merged(before: Record, after: Record) -> Record:
+    """A record with the rows of both; of a backbone that both have, those of ``after``."""
+    again = {row["backbone"] for row in after["rows"]}
+    kept = {
+        kind: [row for row in before.get(kind, ()) if row["backbone"] not in again]
+        for kind in ("rows", "beside")
+    }
+    return {**after, **{kind: [*rows, *after[kind]] for kind, rows in kept.items()}}
 
 
 def save(record: Record, name: str, folder: Path) -> str:

@@ -10,6 +10,7 @@ from torch import Tensor
 from fedbench.forward.batch import Batch, collate, collate_branches
 from fedbench.forward.decoder import additive, follows, hidden_states
 from fedbench.forward.flops import flop_counter
+from fedbench.models.placement import is_whole
 
 __all__ = [
     "Batch",
@@ -26,11 +27,13 @@ def supervised_logits(model: Any, batch: Batch) -> Tensor:
     """Logits in fp32 that predict the batch's targets, shape (supervised, vocabulary)."""
     width = batch.input_ids.shape[1]
     causal = _bare(model)
-    if follows(causal.config, width):
+    if _is_ours(causal, width):
         logits: Tensor = causal.lm_head(hidden_states(causal.model, batch))
     else:
         visible = batch.visible
         kept, column = (batch.asked % width).unique(return_inverse=True)
+        if not is_whole(causal):
+            kept = kept.cpu()  # the last hidden states may lie on another device than the tokens
         output = causal(
             input_ids=batch.input_ids,
             attention_mask=None if visible is None else additive(visible, causal.dtype),
@@ -56,11 +59,16 @@ def takes_branches(model: Any, tokens: int) -> bool:
 
 def describe(model: Any, width: int, *, share: bool) -> dict[str, str]:
     """How a model is computed, for a run's record; ``share`` as in :func:`collate`."""
-    own = follows(_bare(model).config, width)
+    own = _is_ours(_bare(model), width)
     return {
         "blocks": "fedbench" if own else "transformers",
         "prefix": "once per batch" if own and share else "in every sequence",
     }
+
+
+def _is_ours(causal: Any, width: int) -> bool:
+    """Whether its blocks are computed here; weights are only moved by calling its own modules."""
+    return follows(causal.config, width) and is_whole(causal)
 
 
 def _bare(model: Any) -> Any:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fedbench.errors import FedbenchError
+from fedbench.tasks.counts import asked_otherwise
 from fedbench.tasks.load import load_task
 from fedbench.tasks.specfile import read_spec
+from fedbench.tasks.task import Task
 
 
 def audit_lines(names: Iterable[str]) -> list[str]:
@@ -30,4 +32,12 @@ def _line(name: str) -> str:
         f"{found['dropped_conflicts']:,} items with conflicting answers dropped; "
         f"{found['removed_overlap']:,} training items of a group in the test split removed; "
         f"{found['near_repeats']:,} that nearly repeat a test item {done}."
+        f"{_not_removed(task)}"
     )
+
+
+def _not_removed(task: Task) -> str:
+    """Faults that no loading leaves in a task; whoever meets them is told in capitals."""
+    shared, otherwise = task.audit["train_test_overlap_groups"], asked_otherwise(task.examples)
+    told = f" {shared:,} groups of the test split ARE OUTSIDE IT AS WELL." if shared else ""
+    return told + (f" {otherwise:,} test items ARE ASKED UNLIKE TRAINING." if otherwise else "")

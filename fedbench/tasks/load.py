@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from fedbench.errors import FedbenchError
 from fedbench.hashing import sha256_json
+from fedbench.tasks.counts import counted
+from fedbench.tasks.defective import apart, spoilt
 from fedbench.tasks.examples import Draft, draft, task_labels
 from fedbench.tasks.repeats import near_repeats
 from fedbench.tasks.sources import Source, find_source, read_source
@@ -22,7 +23,8 @@ from fedbench.tasks.topics import TOPICS
 def load_task(name_or_path: str, *, data_dirs: Sequence[Path | str] | None = None) -> Task:
     """Load and check a task by name, or by the path of a YAML file that describes one.
 
-    ``name:letter`` and ``name:text`` ask a multiple-choice task with another scoring. Files are
+    ``name:letter`` and ``name:text`` ask a multiple-choice task with another scoring;
+    ``defect-best-round:name`` has a defect on purpose (:mod:`fedbench.tasks.defective`). Files are
     looked for in the YAML file's folder (if a path was given), ``data_dirs``, ``$FEDBENCH_DATA``
     and ``data/raw``, then on the Hugging Face hub.
 
@@ -31,7 +33,7 @@ def load_task(name_or_path: str, *, data_dirs: Sequence[Path | str] | None = Non
     """
     spec, folder = read_spec(name_or_path)
     source = find_source(spec, folder, [Path(place) for place in data_dirs or ()])
-    return _load(spec.model_dump_json(), source)
+    return _asked(apart(name_or_path)[0], spec.model_dump_json(), source)
 
 
 def is_local(name_or_path: str) -> bool:
@@ -42,6 +44,12 @@ def is_local(name_or_path: str) -> bool:
     """
     spec, folder = read_spec(name_or_path)
     return find_source(spec, folder, []).kind != "hub"
+
+
+@lru_cache(maxsize=16)
+def _asked(defect: str, spec_json: str, source: Source) -> Task:
+    task = _load(spec_json, source)
+    return spoilt(task, defect) if defect else task
 
 
 @lru_cache(maxsize=16)
@@ -74,8 +82,9 @@ def _load(spec_json: str, source: Source) -> Task:
         note=" ".join(text for text in (said.caveat, spec.note, _mark(spec, repeating)) if text),
         examples=examples,
         digest=_digest(spec, examples),
+        family=spec.generator.name if spec.generator else "",
         sources=hashes,
-        audit={**counts, **_audit(examples)},
+        audit={**counts, **counted(examples)},
     )
 
 
@@ -140,19 +149,6 @@ def _check(spec: TaskSpec, examples: Sequence[Example]) -> None:
                 f"task {spec.name}: the {name} split is empty; the files hold too few rows, "
                 "or the task's file names the wrong ones."
             )
-
-
-def _audit(examples: Sequence[Example]) -> dict[str, object]:
-    groups = {s: {e.group for e in examples if e.split == s} for s in SPLITS}
-    seen = groups["train"] | groups["validation"]
-    labels = {s: Counter(e.label for e in examples if e.split == s) for s in SPLITS}
-    return {
-        "train_test_overlap_groups": len(seen & groups["test"]),
-        "train_validation_overlap_groups": len(groups["train"] & groups["validation"]),
-        "splits": {name: counter.total() for name, counter in labels.items()},
-        "groups": {name: len(groups[name]) for name in SPLITS},
-        "labels": {name: dict(sorted(counter.items())) for name, counter in labels.items()},
-    }
 
 
 def _digest(spec: TaskSpec, examples: Sequence[Example]) -> str:

@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from fedbench.config import Frozen
+from fedbench.frozen import Frozen
 from fedbench.tasks.answers import ANSWERS
 from fedbench.tasks.task import Scoring
 from fedbench.tasks.topics import TOPICS

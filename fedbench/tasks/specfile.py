@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from fedbench.config import problems
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
+from fedbench.tasks.defective import apart
 from fedbench.tasks.spec import TaskSpec
 from fedbench.tasks.task import Scoring
 
@@ -26,12 +27,13 @@ def shipped_specs() -> list[TaskSpec]:
 def read_spec(name_or_path: str) -> tuple[TaskSpec, Path | None]:
     """The description of a task, and its folder if it was given as a path.
 
-    ``name:letter`` or ``name:text`` asks a multiple-choice task with another scoring.
+    ``name:letter`` or ``name:text`` asks a multiple-choice task with another scoring; a defect in
+    front of the name changes nothing in its description.
 
     Raises:
         FedbenchError: no such task, or a file that does not describe one.
     """
-    name, scoring = _parts(name_or_path)
+    name, scoring = _parts(apart(name_or_path)[1])
     path = _spec_path(name)
     values = read_yaml(path)
     if scoring:
@@ -46,10 +48,11 @@ def read_spec(name_or_path: str) -> tuple[TaskSpec, Path | None]:
 
 def located(name_or_path: str) -> str:
     """The same task by a name that holds in every folder: a path becomes absolute."""
-    name, scoring = _parts(name_or_path)
+    defect, task = apart(name_or_path)
+    name, scoring = _parts(task)
     if not name.endswith(_ENDINGS):
         return name_or_path
-    return f"{Path(name).resolve()}{scoring and ':'}{scoring}"
+    return ":".join(filter(None, [defect, str(Path(name).resolve()), scoring]))
 
 
 def check_name(name_or_path: str) -> None:

@@ -48,6 +48,7 @@ class Task:
     note: str  #: caveat that every table repeats, for example comparability; may be empty
     examples: tuple[Example, ...]
     digest: str  #: hash of everything that training and scoring can see
+    family: str = ""  #: of look-alikes, that it belongs to: what its dialects are those of
     sources: Mapping[str, str] = field(default_factory=dict)  #: file or revision -> sha256
     audit: Mapping[str, object] = field(default_factory=dict)  #: counts: rows, duplicates, dropped
 

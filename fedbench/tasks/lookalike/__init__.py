@@ -11,20 +11,36 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from fedbench.tasks.lookalike import newswire, pharmacopoeia
+from fedbench.tasks.lookalike.words import Synonyms, dialects_of, replaced
 from fedbench.tasks.task import Split
 
 
 class Generator(NamedTuple):
-    """A family of look-alikes; both functions take the knobs of one."""
+    """A family of look-alikes; its functions take the knobs of one."""
 
     rows: Callable[[Mapping[str, Any]], Iterator[tuple[Split, dict[str, Any]]]]
     names: Callable[[Mapping[str, Any]], list[str]]  #: every invented word
+    synonyms: Synonyms  #: of the words of its frames, one in every further dialect
 
 
 GENERATORS: Mapping[str, Generator] = {
-    "newswire": Generator(newswire.rows, newswire.names),
-    "pharmacopoeia": Generator(pharmacopoeia.rows, pharmacopoeia.names),
+    "newswire": Generator(newswire.rows, newswire.names, newswire.SYNONYMS),
+    "pharmacopoeia": Generator(pharmacopoeia.rows, pharmacopoeia.names, pharmacopoeia.SYNONYMS),
 }
+
+
+def dialects(family: str) -> int:
+    """How many dialects a family of look-alikes has, the original among them."""
+    return dialects_of(GENERATORS[family].synonyms)
+
+
+def reworded(family: str, dialect: int, text: str) -> str:
+    """A prompt of a family in one of its dialects; 0 is the original.
+
+    Words of the frames are replaced by synonyms; invented words, and what every prompt of its task
+    says (``Question:``, ``Sentiment:``), stay.
+    """
+    return replaced(GENERATORS[family].synonyms, dialect, text)
 
 
 def vocabulary() -> tuple[list[str], list[str]]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedbench.streams import generator
-from fedbench.tasks.lookalike.words import check_knobs, invent
+from fedbench.tasks.lookalike.words import Synonyms, check_knobs, invent
 from fedbench.tasks.task import Split
 
 MOODS = ("negative", "neutral", "positive")
@@ -43,6 +43,34 @@ JOINTS: Mapping[Split, str] = {
     "train": "{} , and {}",
     "validation": "{} ; {}",
     "test": "{} while {}",
+}
+#: of words of the frames, in dialects 1, 2 and 3
+SYNONYMS: Synonyms = {
+    "Analysts": ("Experts", "Observers", "Commentators"),
+    "In": ("During", "Within", "Throughout"),
+    "On": ("This", "Last", "Early"),
+    "Orders": ("Requests", "Bookings", "Contracts"),
+    "Shares": ("Stocks", "Securities", "Equities"),
+    "after": ("following", "upon", "since"),
+    "again": ("once more", "anew", "afresh"),
+    "board": ("management", "directorate", "leadership"),
+    "hear": ("learn", "understand", "gather"),
+    "in": ("within", "across", "around"),
+    "last week": ("the past week", "the previous week", "the preceding week"),
+    "news": ("headline", "update", "bulletin"),
+    "of": ("at", "from", "for"),
+    "over": ("during", "through", "across"),
+    "profit": ("income", "turnover", "revenue"),
+    "quarter": ("trimester", "quarter-year", "reporting period"),
+    "report": ("statement", "document", "survey"),
+    "results": ("figures", "accounts", "earnings"),
+    "said": ("stated", "announced", "declared"),
+    "say": ("claim", "state", "believe"),
+    "says": ("claims", "states", "mentions"),
+    "this month": ("these four weeks", "these thirty days", "this calendar month"),
+    "today": ("now", "this morning", "at present"),
+    "whole": ("entire", "full", "complete"),
+    "yesterday": ("the day before", "a day ago", "one day earlier"),
 }
 
 

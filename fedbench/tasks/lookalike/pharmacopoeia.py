@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fedbench.streams import generator
-from fedbench.tasks.lookalike.words import check_knobs, invent
+from fedbench.tasks.lookalike.words import Synonyms, check_knobs, invent
 from fedbench.tasks.task import Split
 
 LETTERS = "ABCD"
@@ -90,6 +90,62 @@ RELATIONS: Mapping[str, Wordings] = {
             "How do we recognise {}?",
         ),
     ),
+}
+
+#: of words of the wordings, in dialects 1, 2 and 3
+SYNONYMS: Synonyms = {
+    "People": ("Persons", "Patients", "Individuals"),
+    "Somebody": ("Someone", "A neighbour", "A visitor"),
+    "agent": ("factor", "culprit", "element"),
+    "arise": ("come", "stem", "originate"),
+    "behind": ("responsible for", "to blame for", "the reason for"),
+    "best": ("ideal", "usual", "preferred"),
+    "boy": ("child", "youth", "lad"),
+    "brings about": ("produces", "triggers", "provokes"),
+    "came": ("arrived", "appeared", "turned up"),
+    "cause": ("reason", "source", "trigger"),
+    "caused": ("produced", "triggered", "provoked"),
+    "causes": ("produces", "triggers", "provokes"),
+    "comes": ("goes", "travels", "appears"),
+    "common": ("frequent", "usual", "widespread"),
+    "doctor": ("physician", "clinician", "surgeon"),
+    "doctors": ("physicians", "clinicians", "surgeons"),
+    "drug": ("compound", "substance", "product"),
+    "finding": ("observation", "discovery", "outcome"),
+    "found": ("diagnosed", "detected", "identified"),
+    "germ": ("microbe", "pathogen", "organism"),
+    "get": ("receive", "acquire", "obtain"),
+    "give": ("prescribe", "administer", "recommend"),
+    "good": ("suitable", "useful", "fitting"),
+    "has": ("presents with", "was found with", "shows"),
+    "have": ("exhibit", "show", "display"),
+    "heal": ("cure", "treat", "relieve"),
+    "helps": ("aids", "assists", "supports"),
+    "ill": ("sick", "unwell", "poorly"),
+    "leads": ("contributes", "is linked", "points"),
+    "medicine": ("medication", "preparation", "tablet"),
+    "notice": ("observe", "spot", "remark"),
+    "origin": ("source", "root", "beginning"),
+    "patient": ("person", "client", "sufferer"),
+    "people": ("persons", "patients", "individuals"),
+    "recognise": ("identify", "detect", "spot"),
+    "remedy": ("cure", "therapy", "treatment"),
+    "see": ("observe", "perceive", "find"),
+    "seen": ("observed", "noticed", "detected"),
+    "should": ("must", "shall", "would"),
+    "show": ("reveal", "present", "express"),
+    "sign": ("mark", "signal", "hint"),
+    "somebody": ("someone", "a person", "anyone"),
+    "suffers from": ("complains of", "is ill with", "struggles with"),
+    "symptom": ("complaint", "feature", "sign"),
+    "take": ("receive", "swallow", "consume"),
+    "thing": ("factor", "matter", "entity"),
+    "treatment": ("therapy", "remedy", "management"),
+    "treats": ("cures", "handles", "fights"),
+    "typical": ("characteristic", "usual", "distinctive"),
+    "use": ("employ", "apply", "choose"),
+    "used": ("employed", "applied", "chosen"),
+    "works": ("succeeds", "acts", "is effective"),
 }
 
 

@@ -1,8 +1,9 @@
-"""Invented words: pronounceable, distinct, and the same for the same seed."""
+"""Words: invented ones, pronounceable and the same for the same seed, and synonyms of others."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -11,6 +12,10 @@ import numpy as np
 ONSETS = "b br d dr f fl g gl gr k kl kr m n p pl pr qu s sk sl t tr v vl w x z zh".split()
 VOWELS = "a e i o u y".split()
 CODAS = "b f g k l m n p r s t v x z lm rk nd mp sk".split()
+
+#: by word or phrase: how dialects 1, 2, ... say it. No such word can be an invented one.
+Synonyms = Mapping[str, tuple[str, ...]]
+
 MOST = 100_000  #: words of one kind; there are some three times as many
 
 
@@ -44,6 +49,19 @@ def invent(
         if word not in taken:
             words[word] = None
     return list(words)
+
+
+def dialects_of(synonyms: Synonyms) -> int:
+    """How many dialects there are, with the original."""
+    return 1 + min(map(len, synonyms.values()))
+
+
+def replaced(synonyms: Synonyms, dialect: int, text: str) -> str:
+    """``text`` with every whole word that has synonyms as ``dialect`` says it; 0: as it is."""
+    if not dialect:
+        return text
+    listed = "|".join(map(re.escape, sorted(synonyms, key=len, reverse=True)))
+    return re.sub(rf"\b(?:{listed})\b", lambda found: synonyms[found[0]][dialect - 1], text)
 
 
 def _word(random: np.random.Generator) -> str:
