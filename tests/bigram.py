@@ -79,6 +79,7 @@ def contexts(
             validation=[Tokenised(training[0].tokens[:1], ((training[0].tokens[1],), (6,)))],
             validation_gold=[0],
             length_normalised=False,
+            initial=initial(),
             folder=folder,
         )
         for site, training in held.items()

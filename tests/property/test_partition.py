@@ -21,8 +21,8 @@ def example(number: int, split: Split, group: int, topic: int) -> Example:
         prompt=f"question {number}",
         blind_prompt="question",
         choices=(" yes", " no"),
-        gold=0,
-        label="yes",
+        gold=number % 2,
+        label=("yes", "no")[number % 2],
         group=f"{split}-{group}",
         cluster=f"{group}",
         topic=f"topic-{topic}",
@@ -39,8 +39,8 @@ def datasets(draw: st.DrawFn) -> list[Example]:
 
 @st.composite
 def configs(draw: st.DrawFn) -> PartitionConfig:
-    kind = draw(st.sampled_from(["iid", "dirichlet", "quantity", "natural"]))
-    alpha = draw(st.floats(0.05, 100)) if kind in ("dirichlet", "quantity") else None
+    kind = draw(st.sampled_from(["iid", "dirichlet", "label", "quantity", "natural"]))
+    alpha = draw(st.floats(0.05, 100)) if kind in ("dirichlet", "label", "quantity") else None
     return PartitionConfig(kind=kind, sites=draw(st.integers(1, 12)), alpha=alpha)
 
 

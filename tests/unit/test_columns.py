@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from fedbench.columns import NAMES, NUMBERS, Columns, Names, all_names, ranges
+from fedbench.columns import NAMES, NUMBERS, Columns, Names, all_names, ranges, read_columns
+from fedbench.errors import FedbenchError
 
 SITES = Names(["b", "a", "c"], np.array([0, 0, 2, 1]))
 
@@ -56,3 +58,18 @@ def test_items_are_read_without_pandas_which_takes_longer_to_import_than_they_to
     )
 
     assert told.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("damage", ["cut", "other bytes", "no column", "absent"])
+def test_items_that_cannot_be_read_are_one_sentence_that_names_the_file(tmp_path, damage):
+    path = tmp_path / "items.parquet"
+    frame = pd.DataFrame({name: ["a"] for name in NAMES} | {name: [1.0] for name in NUMBERS})
+    frame.drop(columns="gold" if damage == "no column" else []).to_parquet(path)
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    elif damage == "other bytes":
+        path.write_text("not parquet")
+    elif damage == "absent":
+        path.unlink()
+    with pytest.raises(FedbenchError, match=r"items\.parquet cannot be read \(.*git checkout"):
+        read_columns(path)

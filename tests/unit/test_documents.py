@@ -8,7 +8,11 @@ import re
 import pytest
 
 from fedbench import profiles
+from fedbench.bench.scale import FLAT_MEMORY, FLAT_TIME
+from fedbench.files import read_json
 from fedbench.paths import CHECKOUT
+from fedbench.report.writing import markdown_lines
+from fedbench.rules.validity import refusals, table
 
 DOCUMENTS = sorted(
     path
@@ -38,3 +42,30 @@ def test_tables_in_the_repository_are_drawn_from_runs_that_their_profile_plans(n
     with (CHECKOUT / "figures" / name / "main_results.csv").open(encoding="utf-8") as table:
         drawn = {run for row in csv.DictReader(table) for run in row["runs"].split()}
     assert drawn == {config.id for config in profiles.load(name).runs}
+
+
+def test_the_table_of_rules_is_what_the_rules_say():
+    text = (CHECKOUT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- rules: written by python -m fedbench rules -->\n")[2]
+    assert block.partition("<!-- end of rules -->")[0] == markdown_lines(table())
+
+
+def test_every_refusal_has_a_reason_that_names_its_rules():
+    told = "\n".join(refusals())
+    refused = [row[0] for row in table()[1:] if {"refused", "sgd only"} & {*row}]
+    assert refused
+    assert all(name in told for name in refused)
+
+
+def test_what_is_said_of_many_sites_is_what_was_measured():
+    """``python -m fedbench.bench.scale`` writes the record, which is kept by hand."""
+    record = read_json(CHECKOUT / "data" / "scale.json")
+    counts = [row["sites"] for row in record["rows"]]
+    text = " ".join((CHECKOUT / "ARCHITECTURE.md").read_text(encoding="utf-8").split())
+    growth = record["growth"]
+    assert (
+        f"From {counts[0]} sites to {counts[-1]:,}, at equal cohorts, peak memory grew "
+        f"{growth['peak']:.2f}-fold and CPU time per sampled site {growth['cpu']:.2f}-fold"
+    ) in text
+    assert growth["peak"] <= FLAT_MEMORY
+    assert growth["cpu"] <= FLAT_TIME

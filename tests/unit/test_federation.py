@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from fedbench import federation, replies
+from fedbench.budgets import spent
+from fedbench.cohorts import draw_cohort
 from fedbench.engines import Failure
 from fedbench.engines.in_process import InProcess
 from fedbench.errors import FedbenchError
-from fedbench.federation import draw_cohort, federate
+from fedbench.federation import federate
+from fedbench.messages import Messages
 from fedbench.round_log import validation_record
 from fedbench.rules import RULES, rule_of
 from fedbench.rules.rule import Contribution
-from fedbench.site import handle, message_payload
+from fedbench.site import handle
+from fedbench.snapshots import kept
 from fedbench.train import LocalObjective, batches_of_turn, examples_of_turn, train
-from fedbench.wire import BadPayload, decode, encode
+from fedbench.wire import BadPayload, framed, opened, seal
 from tests import bigram
+from tests.payloads import (
+    TRAIN,
+    VALIDATE,
+    asking,
+    changed,
+    header_of,
+    update_of,
+    written,
+)
 
 HELD = {
     "site-00": bigram.sequences((1, 2), (1, 2), (3, 4)),
@@ -64,6 +80,65 @@ def test_a_federation_learns_what_its_sites_hold(tmp_path):
     log = run(bigram.config(rounds=5, passes=30, learning_rate=0.3), tmp_path).log
     assert log[-1]["validation_accuracy"] == 1.0
     assert log[-1]["validation_loss"] < log[0]["validation_loss"]
+
+
+def done_by(payloads):
+    """Examples that each site processed, from what it replied."""
+    done = Counter()
+    for payload in payloads:
+        header = header_of(payload)
+        if header["kind"] == "update":
+            done[header["site"]] += header["examples"]
+    return done
+
+
+def test_slow_sites_do_their_share_of_the_work_and_all_sites_together_do_it_all(tmp_path):
+    heard = []
+
+    class Listening(InProcess):
+        def exchange(self, messages, deadline=None):
+            for site, payload in super().exchange(messages, deadline):
+                heard.append(payload)
+                yield site, payload
+
+    held = {f"site-{n:02d}": bigram.sequences(*[(1, 2)] * 4) for n in range(3)}
+    partition = {"sites": 3, "slowest": 0.5}
+    run(bigram.config(rounds=3, passes=9, partition=partition), tmp_path, held, Listening)
+    assert done_by(heard) == {"site-00": 48, "site-01": 36, "site-02": 24}
+
+
+def test_a_site_that_trains_alone_is_not_slowed(tmp_path):
+    held = {"site-00": HELD["site-00"]}
+    partition = {"sites": 3, "slowest": 0.5}
+    log = run(bigram.config(partition=partition), tmp_path, held).log
+    assert log == run(bigram.config(), tmp_path / "all", held).log
+
+
+def test_fednova_undoes_what_unequal_work_does_to_fedavg(tmp_path):
+    """Two sites disagree about one answer; on average both are right equally often."""
+    held = {"site-00": bigram.sequences(*[(1, 2)] * 8), "site-01": bigram.sequences(*[(1, 3)] * 8)}
+
+    def leaning(rule, slowest):
+        """How much more probable than the slow site's answer that of the fast one is."""
+        config = bigram.config(
+            rule=rule,
+            optimizer="sgd",
+            rounds=20,
+            passes=160,
+            schedule="constant",
+            warmup=0,
+            learning_rate=0.02,
+            gradient_clip=1e9,
+            partition={"sites": 2, "slowest": slowest},
+        )
+        adapter = run(config, tmp_path / f"{rule}-{slowest}", held).adapter
+        told = torch.softmax(adapter["table"][1] + adapter["bias"], 0)
+        return (told[2] - told[3]).item()
+
+    assert abs(leaning("fedavg", 1.0)) < 1e-4
+    assert leaning("fedavg", 0.2) > 0.2
+    assert abs(leaning("fednova", 0.2)) < leaning("fedavg", 0.2) / 5
+    assert leaning("fednova", 1.0) == pytest.approx(leaning("fedavg", 1.0), abs=1e-5)
 
 
 def test_two_identical_sites_are_as_one(tmp_path, monkeypatch):
@@ -139,8 +214,8 @@ def test_examples_are_processed_passes_times_in_expectation(tmp_path, participat
     class Counting(InProcess):
         def exchange(self, messages, deadline=None):
             for site, reply in super().exchange(messages, deadline):
-                if decode(reply)[0]["kind"] == "update":
-                    processed[site] += decode(reply)[0]["examples"]
+                if header_of(reply)["kind"] == "update":
+                    processed[site] += header_of(reply)["examples"]
                 yield site, reply
 
     log = run(config, tmp_path, engine=Counting).log
@@ -159,7 +234,7 @@ def test_counted_bytes_are_the_lengths_of_what_crossed(tmp_path):
 
     class Tapped(InProcess):
         def exchange(self, messages, deadline=None):
-            kind = decode(next(iter(messages.values())))[0]["kind"]
+            kind = header_of(next(iter(messages.values())))["kind"]
             up = 0
             for site, reply in super().exchange(messages, deadline):
                 assert isinstance(reply, bytes)
@@ -177,7 +252,8 @@ def test_counted_bytes_are_the_lengths_of_what_crossed(tmp_path):
 
 def test_half_precision_halves_what_the_values_weigh(tmp_path):
     whole, half = (
-        run(bigram.config(codec=codec), tmp_path / codec).log for codec in ("fp32", "fp16")
+        run(bigram.config(codec=codec, codec_down=codec), tmp_path / codec).log
+        for codec in ("fp32", "fp16")
     )
     values = sum(tensor.numel() for tensor in bigram.initial().values())
     assert whole[0]["bytes_up"] - half[0]["bytes_up"] == pytest.approx(3 * 2 * values, abs=60)
@@ -232,12 +308,12 @@ def test_a_resumed_federation_repeats_no_finished_round(tmp_path):
 
     class Listening(InProcess):
         def exchange(self, messages, deadline=None):
-            header = decode(next(iter(messages.values())))[0]
-            asked.append(header.get("round"))
+            header = header_of(next(iter(messages.values())))
+            asked.append((header["kind"], header["round"]))
             return super().exchange(messages, deadline)
 
     run(config, tmp_path, engine=Listening)
-    assert asked == [2, None]
+    assert asked == [("train", 2), ("validate", 2)]
 
 
 @pytest.mark.parametrize(
@@ -251,20 +327,57 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path, harm):
         run(bigram.config(), tmp_path)
 
 
-def test_a_site_that_fails_is_named_and_the_last_checkpoint_stays(tmp_path):
-    config = bigram.config(sites=3)
+def failing(when, how):
+    """An engine that does ``how`` to the replies of site-01 when ``when`` of the message holds."""
 
     class Failing(InProcess):
         def exchange(self, messages, deadline=None):
             for site, reply in super().exchange(messages, deadline):
-                header = decode(messages[site])[0]
-                bad = header.get("round") == 1 and site == "site-01"
-                yield site, Failure("It burnt down.") if bad else reply
+                bad = site == "site-01" and when(header_of(messages[site]))
+                yield site, how(reply) if bad else reply
 
-    with pytest.raises(FedbenchError, match="site-01 did not answer: It burnt down"):
-        run(config, tmp_path, engine=Failing)
-    assert len(decode((tmp_path / "server" / "checkpoint").read_bytes())[0]["log"]) == 1
-    assert same(run(config, tmp_path).adapter, run(config, tmp_path / "whole").adapter)
+    return Failing
+
+
+def training_of_round_1(header):
+    return (header["kind"], header["round"]) == ("train", 1)
+
+
+def test_a_round_goes_on_without_a_site_that_fails_and_says_so(tmp_path, caplog):
+    config = bigram.config(sites=3)
+    engine = failing(training_of_round_1, lambda reply: Failure("It burnt down."))
+    log = run(config, tmp_path, engine=engine).log
+    assert [record.get("refused") for record in log] == [None, {"site-01": "It burnt down."}, None]
+    assert [record["cohort"] for record in log][1] == ["site-00", "site-02"]
+    assert "site-01 is refused, and the round goes on: It burnt down." in caplog.text
+
+
+def test_a_round_without_any_update_changes_nothing(tmp_path):
+    class Silent(InProcess):
+        def exchange(self, messages, deadline=None):
+            for site, reply in super().exchange(messages, deadline):
+                lost = training_of_round_1(header_of(messages[site]))
+                yield site, Failure("Nobody is there.") if lost else reply
+
+    config = bigram.config(rounds=2)
+    found = run(config, tmp_path, engine=Silent)
+    after_one = [record["validation_loss"] for record in found.log]
+    assert after_one[0] == after_one[1]
+    assert found.log[1]["cohort"] == []
+
+
+def test_a_federation_that_accepted_nothing_is_no_result(tmp_path):
+    engine = failing(lambda header: header["kind"] == "train", lambda reply: Failure("Gone."))
+    held = {"site-01": HELD["site-01"]}
+    with pytest.raises(FedbenchError, match=r"Not one update was accepted in 3 rounds.*Gone\."):
+        run(bigram.config(), tmp_path, held, engine)
+
+
+def test_a_site_that_does_not_validate_is_left_out_of_the_score(tmp_path):
+    engine = failing(lambda header: header["kind"] == "validate", lambda reply: Failure("Busy."))
+    log = run(bigram.config(sites=3), tmp_path, engine=engine).log
+    assert log[0]["unheard"] == {"site-01": "Busy."}
+    assert log[0]["n_validation"] == 2
 
 
 def test_progress_is_told_round_by_round(tmp_path):
@@ -279,10 +392,10 @@ def test_progress_is_told_round_by_round(tmp_path):
 # server counts rounds. Any version of a site's memory but the right one shows in the result.
 
 
-def _counting_upload(message, trained, state, examples):
+def _counting_upload(message, trained, state, work):
     turns = state.get("turns", torch.zeros(1)) + 1
     update = {name: trained[name] - got + 0.01 * turns for name, got in message.adapter.items()}
-    return Contribution(update, float(examples)), {"turns": turns}
+    return Contribution(update, float(work.examples)), {"turns": turns}
 
 
 @pytest.fixture
@@ -319,8 +432,8 @@ def test_a_site_counts_only_turns_that_were_accepted(tmp_path, counting):
         turns = [record["round"] for record in found.log if site in record["cohort"]]
         versions = sorted((tmp_path / "sites" / site).glob("*.state"))
         assert [int(path.stem) for path in versions] == turns
-        kept = [decode(path.read_bytes())[1]["turns"].item() for path in versions]
-        assert kept == [1 + i for i in range(len(turns))]
+        counted = [kept(path)[1]["rule/turns"].item() for path in versions]
+        assert counted == [1 + i for i in range(len(turns))]
 
 
 def test_a_rule_may_ask_for_every_contribution_in_the_order_of_sites(tmp_path, monkeypatch):
@@ -340,57 +453,115 @@ def test_a_reply_carries_the_update_and_counts_and_nothing_else(tmp_path):
     config = bigram.config()
     context = bigram.contexts(HELD, config, tmp_path)["site-00"]
     message = rule_of("fedavg").broadcast(bigram.initial(), "site-00")
-    asked = {"kind": "train", "round": 0, "turn": 0, "accepted": -1,
-             "local_passes": 2.0, "progress": [0.0, 1.0]}  # fmt: skip
-    header, tensors = decode(handle(context, message_payload(asked, message, "fp32")))
-    assert tensors.keys() == message.adapter.keys()
+    reply = handle(context, asking(TRAIN | {"local_passes": 2.0}, message))
+    header = header_of(reply)
+    assert update_of(reply, message.adapter).keys() == message.adapter.keys()
     assert header.keys() == {"kind", "site", "round", "weight", "steps", "examples", "tokens",
-                             "flops", "loss", "codec"}  # fmt: skip
+                             "flops", "loss", "answers", "codec", "schema"}  # fmt: skip
     assert (header["weight"], header["examples"], header["steps"]) == (3.0, 6, 3)
 
-    header, tensors = decode(
-        handle(context, message_payload({"kind": "validate"}, message, "fp32"))
-    )
-    assert tensors == {}
-    assert header.keys() == {"kind", "site", "n", "correct", "loss", "codec"}
+    header, body = opened(handle(context, asking(VALIDATE, message)))
+    assert bytes(body) == b""
+    assert header.keys() == {"kind", "site", "n", "correct", "loss", "answers"}
+
+
+def with_body(reply, change):
+    header, body = opened(reply)
+    return framed(header, change(bytes(body)))
+
+
+NAN, INFINITY = (torch.tensor([value]).numpy().tobytes() for value in (math.nan, math.inf))
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("harm", "reason"),
     [
-        ({"round": 4}, r"site-01 did not answer: Its reply has round 4, not 1\."),
-        ({"site": "site-02"}, r"site-01 did not answer: Its reply has site 'site-02'"),
-        ({"kind": "score"}, r"site-01 did not answer: Its reply has kind 'score', not 'update'"),
-        (None, r"site-01 did not answer: A payload was truncated or damaged"),
+        (lambda r: r[:-1], "A payload was truncated or damaged"),
+        (lambda r: b"", "not a payload of this version"),
+        (lambda r: r + bytes(100_000), "bytes; .* are the most it can need"),
+        (lambda r: changed(r, site="site-02"), "Its reply has site 'site-02', not 'site-01'"),
+        (lambda r: changed(r, kind="score"), "Its reply has kind 'score', not 'update'"),
+        (lambda r: changed(r, answers="0" * 16), "answers another message: it is a replay"),
+        (lambda r: changed(r, steps="many"), "has steps 'many', which is no number"),
+        (lambda r: changed(r, loss=True), "has loss True, which is no number"),
+        (lambda r: changed(r, weight=-1.0), "the weight -1.0, which none can have"),
+        (lambda r: changed(r, weight=math.inf), "the weight inf, which none can have"),
+        (lambda r: changed(r, weight=None), "the weight None, which none can have"),
+        (lambda r: changed(r, codec="fp16"), "is written as 'fp16', not 'fp32'"),
+        (lambda r: changed(r, schema="f" * 16), "does not consist of the tensors"),
+        (lambda r: with_body(r, lambda b: b[:-4]), "tensors take 220 bytes, .* would take 224"),
+        (lambda r: with_body(r, lambda b: b[:-4] + NAN), "is not finite: table holds nan or"),
+        (lambda r: with_body(r, lambda b: b[:-4] + INFINITY), "is not finite: table holds nan or"),
     ],
 )
-def test_a_reply_to_something_else_is_never_averaged_in(tmp_path, changes, message):
-    class Late(InProcess):
+def test_a_reply_that_cannot_be_used_is_refused_and_never_averaged_in(tmp_path, harm, reason):
+    config = bigram.config(sites=3)
+    log = run(config, tmp_path, engine=failing(training_of_round_1, harm)).log
+    assert [site for record in log for site in record.get("refused", ())] == ["site-01"]
+    assert re.search(reason, log[1]["refused"]["site-01"])
+    assert log[1]["cohort"] == ["site-00", "site-02"]
+
+
+def test_an_update_of_an_earlier_round_is_refused_even_under_todays_header(tmp_path):
+    """The seal of the message that it answers is not that of today's."""
+    sent = []
+
+    class Replaying(InProcess):
         def exchange(self, messages, deadline=None):
             for site, reply in super().exchange(messages, deadline):
-                asked = decode(messages[site])[0]
-                if site == "site-01" and asked.get("round") == 1:
-                    header, tensors = decode(reply)
-                    reply = reply[:-1] if changes is None else encode(header | changes, tensors)
+                if site == "site-01" and header_of(messages[site])["kind"] == "train":
+                    sent.append(reply)
+                    reply = changed(sent[0], round=header_of(messages[site])["round"])
                 yield site, reply
 
-    with pytest.raises(FedbenchError, match=message):
-        run(bigram.config(sites=3), tmp_path, engine=Late)
-    assert len(decode((tmp_path / "server" / "checkpoint").read_bytes())[0]["log"]) == 1
+    log = run(bigram.config(sites=3), tmp_path, engine=Replaying).log
+    assert [sorted(record.get("refused", ())) for record in log] == [[], ["site-01"], ["site-01"]]
 
 
-TRAIN = {"kind": "train", "round": 0, "turn": 0, "accepted": -1, "local_passes": 1.0,
-         "progress": [0.0, 1.0]}  # fmt: skip
+def test_a_site_that_answers_twice_is_heard_once(tmp_path, caplog):
+    class Stuttering(InProcess):
+        def exchange(self, messages, deadline=None):
+            for site, reply in super().exchange(messages, deadline):
+                yield site, reply
+                yield site, reply
+
+    config = bigram.config(sites=3)
+    twice = run(config, tmp_path / "twice", engine=Stuttering)
+    assert same(twice.adapter, run(config, tmp_path / "once").adapter)
+    assert "A second answer of site-01 is ignored." in caplog.text
+
+
+def test_what_a_refused_site_did_does_not_count_as_its_turn(tmp_path):
+    turns = []
+
+    class Listening(failing(training_of_round_1, lambda reply: reply[:-1])):
+        def exchange(self, messages, deadline=None):
+            if (header := header_of(messages["site-01"]))["kind"] == "train":
+                turns.append((header["turn"], header["accepted"]))
+            return super().exchange(messages, deadline)
+
+    run(bigram.config(sites=3), tmp_path, engine=Listening)
+    assert turns == [(0, -1), (1, 0), (1, 0)]
+
+
 SMALL = {"adapter/table": torch.zeros(2), "adapter/bias": torch.zeros(2)}
+HUGE = {"adapter/table": torch.zeros(1).expand(10_000)}
 
 
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        (encode({k: v for k, v in TRAIN.items() if k != "turn"}, {}), "does not say turn"),
-        (encode(TRAIN, {"other/x": torch.zeros(1)}), "holds other/x, which belongs to no part"),
-        (encode(TRAIN, {}), "does not fit the model: these tensors are not"),
-        (encode({"kind": "validate"}, SMALL), "does not fit the model: table has shape"),
+        (written({k: v for k, v in TRAIN.items() if k != "turn"}, {}), "does not say turn"),
+        (written(TRAIN, {"other/x": torch.zeros(1)}), "holds other/x, which belongs to no part"),
+        (written(TRAIN, {}), "does not fit the model: these tensors are not"),
+        (written(VALIDATE, SMALL), "does not fit the model: table has shape"),
+        (written(VALIDATE, HUGE), "tells of 10000 numbers, and 224 are the most"),
+        (changed(written(VALIDATE, SMALL), layout=None), "was not written by fedbench"),
+        (changed(written(VALIDATE, SMALL), schema="0" * 16), "not the one that it names"),
+        (
+            framed({**VALIDATE, "codec": "fp32", "schema": "0" * 16}, b""),
+            "refers to the schema 0000000000000000, which nobody has told here",
+        ),
     ],
 )
 def test_a_payload_that_does_not_fit_is_a_failure_of_that_site(tmp_path, payload, message):
@@ -401,7 +572,7 @@ def test_a_payload_that_does_not_fit_is_a_failure_of_that_site(tmp_path, payload
 
 
 @pytest.mark.parametrize(
-    "payload", [b"", b"nonsense", encode({"kind": "dance"}, {}), encode({}, {})]
+    "payload", [b"", b"nonsense", written({"kind": "dance"}, {}), written({}, {})]
 )
 def test_a_site_refuses_what_it_does_not_understand(tmp_path, payload):
     contexts = bigram.contexts(HELD, bigram.config(), tmp_path)
@@ -424,7 +595,7 @@ def test_a_site_is_told_how_often_it_took_part_before(tmp_path):
     class Listening(InProcess):
         def exchange(self, messages, deadline=None):
             for site, payload in messages.items():
-                header = decode(payload)[0]
+                header = header_of(payload)
                 if header["kind"] == "train":
                     told[site].append(header["turn"])
             return super().exchange(messages, deadline)
@@ -435,13 +606,42 @@ def test_a_site_is_told_how_often_it_took_part_before(tmp_path):
 
 
 def test_sums_over_sites_do_not_depend_on_who_answers_first():
+    message = partial(rule_of("fedavg").broadcast, bigram.initial())
+    asked = Messages({site: {"holds": -1, "knows": []} for site in "abc"}, message, bigram.config())
+    told = {"kind": "score", "n": 1, "correct": 1}
     payloads = {
-        site: encode({"kind": "score", "site": site, "n": 1, "correct": 1, "loss": loss}, {})
+        site: written(told | {"site": site, "loss": loss, "answers": seal(asked[site])}, {})
         for site, loss in (("a", 1e16), ("b", 1.0), ("c", -1e16))
     }
-    orders = ("abc", "cba", "acb")
     sums = []
-    for order in orders:
-        answers = replies.scores((site, payloads[site]) for site in order)
-        sums.append(validation_record(0, answers)["validation_loss"])
+    for order in ("abc", "cba", "acb"):
+        answers = replies.heard(((site, payloads[site]) for site in order), asked, "score")
+        sums.append(validation_record(asked, answers)["validation_loss"])
     assert len(set(sums)) == 1
+
+
+def test_a_schema_is_told_to_each_site_once_and_what_it_takes_is_counted(tmp_path):
+    told = []
+
+    class Listening(InProcess):
+        def exchange(self, messages, deadline=None):
+            for site, payload in messages.items():
+                told.append((site, "layout" in header_of(payload)))
+            return super().exchange(messages, deadline)
+
+    log = run(bigram.config(rounds=4, participation=0.34), tmp_path, engine=Listening).log
+    assert sorted(site for site, whole in told if whole) == sorted(HELD)
+    first, *later = (record["bytes_validation"] for record in log)
+    assert first > max(later) + 2 * len(
+        '"layout": [["adapter/bias", [7]], ["adapter/table", [7, 7]]]'
+    )
+
+
+def test_a_budget_of_bytes_is_never_exceeded_and_stops_the_rounds(tmp_path):
+    whole = run(bigram.config(rounds=6), tmp_path / "whole").log
+    costs = [spent(record) for record in whole]
+    budget = sum(costs[:3]) + costs[3] // 2
+    log = run(bigram.config(rounds=6, byte_budget=budget), tmp_path / "budget").log
+    assert log == whole[:3]
+    ample = sum(costs[:5]) + max(costs)
+    assert run(bigram.config(rounds=6, byte_budget=ample), tmp_path / "all").log == whole

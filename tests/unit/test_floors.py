@@ -24,15 +24,24 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     grid
     profiles
     fedbench
-    running exporting auditing conformance
-    summary card
+    defects
+    running exporting auditing conformance leakage
+    summary card success
     freshness prepare resolving
-    federation
-    messages round_log
+    federation rewriting
+    personal aggregating
+    secure_round
+    round_log budgets
     replies
+    messages headers reduction
+    heterogeneity
     engines
     site
+    masking receiving
+    privacy secure_aggregation
+    attacks
     rules
+    snapshots
     wire
     train evaluate
     optimizers
@@ -40,10 +49,12 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     models
     partition tokens
     tasks
-    store metrics
+    store metrics cohorts
     provenance
     config
-    columns files hashing paths phases seeding streams
+    protection
+    frozen
+    columns files hashing named paths phases processes seeding streams
     errors
     """.strip().splitlines()
 )

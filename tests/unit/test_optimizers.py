@@ -41,14 +41,22 @@ def test_a_turn_does_not_know_of_the_turn_before(name):
     assert torch.equal(turn(once, again, seed=2), expected)
 
 
-def test_buffers_are_used_again():
-    start, parameter = reusing(config("adamw")), Parameter(torch.empty(4))
+@pytest.mark.parametrize(
+    ("name", "buffer"), [("adamw", "exp_avg"), ("adamw-8bit", "state1"), ("adamw-8bit", "absmax2")]
+)
+def test_buffers_are_used_again(name, buffer):
+    """Those of a paged optimizer would be lost otherwise: they are never given back."""
+    start, parameter = reusing(config(name)), Parameter(torch.empty(80, 80))
     turn(start, parameter, seed=1)
     optimizer = start([parameter])
-    moments = optimizer.state[parameter]["exp_avg"].data_ptr()
+    moments = optimizer.state[parameter][buffer].data_ptr()
     turn(start, parameter, seed=2)
     assert start([parameter]) is optimizer
-    assert optimizer.state[parameter]["exp_avg"].data_ptr() == moments
+    assert optimizer.state[parameter][buffer].data_ptr() == moments
+
+
+def test_paged_moments_are_forgotten_as_all_others_in_eight_bits():
+    assert OPTIMIZERS["adamw-8bit-paged"].forget is OPTIMIZERS["adamw-8bit"].forget
 
 
 def test_other_parameters_get_an_optimizer_of_their_own():

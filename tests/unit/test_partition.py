@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
 from fedbench.config import PartitionConfig
 from fedbench.errors import FedbenchError
-from fedbench.partition import make_partition
+from fedbench.partition import make_partition, pace
 from fedbench.tasks.task import SPLITS, Example, Split
 from tests.compositions import composition
 
@@ -72,6 +74,32 @@ def test_a_small_alpha_is_more_skewed_than_a_large_one() -> None:
     assert largest(1000) < 130  # of 800 examples on 8 sites
 
 
+def test_label_skews_answers_and_not_topics() -> None:
+    examples = [
+        replace(e, gold=n % 2, label="xy"[n % 2], topic="abcd"[n // 2 % 4])
+        for n, e in enumerate(many())
+    ]
+    partition = make_partition(examples, PartitionConfig(kind="label", sites=4, alpha=0.2), 1)
+    of = {e.id: e for e in examples}
+    held = [[of[i] for i in by["train"]] for by in partition.sites.values() if by["train"]]
+    shares = [sum(e.label == "x" for e in mine) / len(mine) for mine in held]
+    assert max(shares) > 0.8
+    assert min(shares) < 0.1
+    for mine in (mine for mine in held if len(mine) > 100):
+        topics = Counter(e.topic for e in mine)
+        assert max(topics.values()) < 2 * min(topics[topic] for topic in "abcd")
+
+
+def test_answers_are_shared_alike_in_every_split() -> None:
+    examples = [replace(e, label="xy"[n % 2]) for n, e in enumerate(many())]
+    partition = make_partition(examples, PartitionConfig(kind="label", sites=4, alpha=0.2), 1)
+    of = {e.id: e.label for e in examples}
+    for by in partition.sites.values():
+        for label in "xy":
+            counts = [sum(of[i] == label for i in by[split]) for split in SPLITS]
+            assert max(counts) - min(counts) <= 1
+
+
 def test_quantity_skews_size_and_not_topics() -> None:
     config = PartitionConfig(kind="quantity", sites=4, alpha=0.5)
     cells = composition(make_partition(many(), config, 0), many())
@@ -97,6 +125,18 @@ def test_natural_cuts_the_largest_owner_when_there_are_too_few() -> None:
     assert sorted(map(sorted, held)) == [["u"], ["u"], ["v"]]
 
 
+def test_leaving_a_site_out_changes_who_takes_part_and_not_who_holds_what() -> None:
+    values = {"kind": "dirichlet", "sites": 4, "alpha": 0.3}
+    every = make_partition(many(), PartitionConfig.model_validate(values), 0)
+    fewer = make_partition(many(), PartitionConfig.model_validate({**values, "without": 1}), 0)
+    assert fewer.sites == every.sites
+    assert fewer.too_small == every.too_small
+    assert every.trained == ("site-00", "site-01", "site-02", "site-03")
+    assert fewer.trained == ("site-00", "site-02", "site-03")
+    assert fewer.digest != every.digest
+    assert every.to_json().keys() == fewer.to_json().keys()
+
+
 def test_natural_is_refused_without_owners() -> None:
     with pytest.raises(FedbenchError, match="no natural owner"):
         make_partition(many(), PartitionConfig(kind="natural", sites=3), 0)
@@ -108,6 +148,19 @@ def test_small_sites_are_reported_and_not_trained() -> None:
     assert len(partition.too_small) == 3
     assert len(partition.trained) == 1
     assert len(partition.sites) == 4
+
+
+@pytest.mark.parametrize(("sites", "slowest"), [(2, 0.5), (5, 0.2), (8, 1.0), (1, 0.3)])
+def test_sites_are_evenly_spaced_in_speed_about_a_mean_of_one(sites: int, slowest: float) -> None:
+    speeds = [pace(number, sites, slowest) for number in range(sites)]
+    assert sum(speeds) / sites == pytest.approx(1)
+    assert speeds[-1] == pytest.approx(speeds[0] * (slowest if sites > 1 else 1))
+    steps = [a - b for a, b in pairwise(speeds)]
+    assert steps == pytest.approx([(speeds[0] - speeds[-1]) / max(1, sites - 1)] * len(steps))
+
+
+def test_sites_that_are_equally_fast_do_their_passes_to_the_bit() -> None:
+    assert {pace(number, 7, 1.0) for number in range(7)} == {1.0}
 
 
 def test_more_than_a_hundred_sites_sort_in_order() -> None:

@@ -76,6 +76,40 @@ def test_settings_of_one_site_do_not_depend_on_the_partition(setting):
     assert len(ids) == 1
 
 
+def test_settings_of_one_site_depend_on_what_changes_their_examples_and_on_nothing_else():
+    def form(setting, **fields):
+        partition = PartitionConfig(kind="dirichlet", alpha=0.3, sites=5, **fields)
+        return resolve(config(setting=setting, partition=partition)).partition
+
+    one = PartitionConfig(sites=1)
+    noisy, both = {"noise": 0.4, "noisy": 0.2}, {"noise": 0.4, "noisy": 0.2, "dialects": 3}
+    assert form("base", **noisy) == one
+    assert form("centralized", **noisy) == form("federated", **noisy)
+    assert form("base", **both) == form("federated", dialects=3)
+    assert form("centralized", **both) == form("federated", **both)
+    assert form("centralized", slowest=0.5, **noisy) == form("federated", **noisy)
+    assert form("base", slowest=0.5, minimum=9, dialects=3) == form("federated", dialects=3)
+    assert form("centralized", slowest=0.5, ranks=[1, 2], minimum=9) == one
+    assert form("local", slowest=0.5) == form("local")
+    for setting in ("local", "federated"):
+        assert form(setting, **both).noisy == 0.2
+
+
+def test_only_look_alikes_have_dialects_and_not_more_than_they_have(monkeypatch):
+    monkeypatch.setattr("fedbench.resolving.load_task", lambda _: None)
+
+    def asked(task, dialects):
+        partition = PartitionConfig(dialects=dialects)
+        return config(task=task, backbone="fedbench-llama", partition=partition)
+
+    with pytest.raises(FedbenchError, match="fpb can be worded in: leave it out, or take a look-"):
+        check_sources(asked("fpb", 2))
+    with pytest.raises(FedbenchError, match=r"more than the 4 that task lookalike_.*: 1 to 4"):
+        check_sources(asked("lookalike_medqa", 5))
+    check_sources(asked("lookalike_fpb", 4))
+    check_sources(asked("fpb", 1))
+
+
 def test_a_local_site_does_not_depend_on_the_share_of_sites_in_a_cohort():
     ids = {resolve(config(setting="local", participation=p)).id for p in (0.5, 1.0)}
     assert len(ids) == 1
@@ -110,6 +144,16 @@ def test_a_natural_partition_of_a_task_without_owners_is_refused_with_all_the_re
     assert "task fpb names none" in str(caught.value)
     assert "no-such-backbone" in str(caught.value)
     check_sources(config(task="fiqa_sa", backbone="fedbench-llama", partition=partition))
+
+
+def test_a_partition_by_answers_needs_answers_that_are_classes(monkeypatch):
+    monkeypatch.setattr("fedbench.resolving.load_task", lambda _: None)
+    partition = PartitionConfig(kind="label", sites=2, alpha=0.3)
+    asked = {"backbone": "fedbench-llama", "partition": partition}
+    for task in ("medqa", "medqa:letter"):
+        with pytest.raises(FedbenchError, match=r"task medqa are letters.*use dirichlet"):
+            check_sources(config(task=task, **asked))
+    check_sources(config(task="fpb", **asked))
 
 
 def test_shuffled_labels_have_no_meaning_where_a_prompt_shows_its_options(monkeypatch):

@@ -88,6 +88,39 @@ def test_every_setting_is_scored_on_the_same_items_and_trained_on_the_same_examp
     assert held[0] == held[1] == held[2] == held[3]
 
 
+HETEROGENEOUS = {
+    "label": {"kind": "label", "alpha": 0.5},
+    "noise": {"noise": 0.5},
+    "dialects": {"dialects": 2},
+    "slowest": {"slowest": 0.5},
+    "all of them": {"noise": 0.5, "dialects": 4, "slowest": 0.5},
+}
+
+
+@pytest.mark.parametrize("way", HETEROGENEOUS)
+def test_sites_may_differ_in_every_way_in_every_setting(configure, way):
+    partition = {"kind": "iid", "sites": 2, "minimum": 2, **HETEROGENEOUS[way]}
+    limits = {"train_limit": 40, "validation_limit": 6, "test_limit": 8}
+    asked = {"task": "lookalike_fpb", "partition": partition, "passes": 1, **limits}
+    found = {s: run(configure(setting=s, **asked)) for s in ("base", "local", "federated")}
+    found["centralized"] = run(configure(setting="centralized", **asked))
+    processed = {s: one.metrics["examples"] for s, one in found.items()}
+    assert processed.pop("base") == 0
+    assert all(abs(examples - 40) <= 2 for examples in processed.values())
+    told = found["federated"].metrics["heterogeneity"]
+    assert set(told) == {"label_divergence", "topic_divergence", "size_imbalance"}
+    assert all(0 <= value <= 1 for value in told.values())
+    assert all(0 < record["update_spread"] < 1 for record in found["federated"].rounds)
+    if "noise" in partition:
+        wrong = {s: sum(site["n_wrong"] for site in found[s].sites) for s in processed}
+        assert len(set(wrong.values())) == 1
+        assert wrong["local"] in (9, 10, 11)  # half of what one of two sites holds
+
+
+def test_the_record_of_a_run_without_noise_does_not_speak_of_it(configure):
+    assert all("n_wrong" not in site for site in run(configure()).sites)
+
+
 def _partition(found):
     return json.loads((found.source / "partition.json").read_text())
 

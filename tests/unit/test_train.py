@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy
 from fedbench import train as training
 from fedbench.tokens import Answered
 from fedbench.train import (
+    Accumulated,
     LocalObjective,
     batches_of_turn,
     examples_of_turn,
@@ -249,6 +250,13 @@ def test_a_correction_is_added_to_the_gradient():
     assert model.bias.abs().sum() == 0
 
 
+def test_the_report_says_the_sum_of_the_rates_that_were_used():
+    """Without schedule or warm-up every step has the same rate."""
+    config = bigram.config(learning_rate=0.01, warmup=0, schedule="constant")
+    report = train(bigram.Bigram(), [bigram.sequences((1, 2))] * 3, config, (0, 1), PLAIN)
+    assert report.rates == pytest.approx(0.03)
+
+
 def test_a_penalty_is_minimised_with_the_loss():
     """So strong a pull to zero as FedProx's keeps the model nearly where it was."""
     far, near = bigram.Bigram(), bigram.Bigram()
@@ -267,12 +275,12 @@ def test_the_gradient_is_clipped_as_a_whole():
 
 
 def test_a_gradient_of_ones_own_can_be_passed_in():
-    def nothing(model, batch):
-        return torch.tensor(7.0)
+    def nothing(model, sequences):
+        return Accumulated(torch.tensor(7.0), 3)
 
     model = bigram.Bigram()
     report = train(model, [bigram.sequences((1, 2))], bigram.config(), (0, 1), PLAIN, nothing)
-    assert report.loss == 7.0
+    assert (report.loss, report.flops) == (7.0, 3)
     assert model.table.abs().sum() == 0
 
 

@@ -130,6 +130,76 @@ def test_a_search_scores_every_point_on_every_seed_and_keeps_the_best(file, monk
         assert len(rates) > len(spec.tuning.learning_rates)
 
 
+def test_a_cell_of_several_blocks_is_searched_in_the_settings_of_all():
+    grids = profiles.searches(profiles.read_spec("rules"))
+    asked = {cell: {*grid.settings} & {*TRAINED} for cell, grid in grids.items()}
+    assert asked.pop(profiles.Cell("lookalike_fpb", "fedbench-llama", "lora")) == {*TRAINED}
+    assert set(map(frozenset, asked.values())) == {frozenset(["federated"])}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a search asks for; every run of it is equally good."""
+    asked = []
+
+    def fake(configs):
+        asked.extend(configs)
+        return [run_of(c, record(0.5)) for c in configs]
+
+    monkeypatch.setattr(tuning, "ensure_runs", fake)
+    return asked
+
+
+def test_a_block_may_be_searched_on_rates_of_its_own(file, asked):
+    spec = profiles.read_spec("rules")
+    tuning.tune("rules")
+    own = {g.common["optimizer"]: g.learning_rates for g in spec.grid if g.learning_rates}
+    assert list(own) == ["sgd"]
+    assert min(own["sgd"]) > max(spec.tuning.learning_rates)
+    for config in asked:
+        rates = own.get(config.optimizer, spec.tuning.learning_rates)
+        # The lowest of equal rates wins, at an edge, so that every search goes on below.
+        assert config.learning_rate <= max(rates)
+        assert config.learning_rate >= 0.01 * min(rates)
+    cells = read_json(file)["rules"]["cells"].values()
+    tried = {len(cell["learning_rates_tried"]) for cell in cells}
+    assert tried == {3 + spec.tuning.extensions}
+
+
+def test_a_search_for_what_is_missing_keeps_what_was_asked_alike_and_who_found_it(
+    file, asked, monkeypatch
+):
+    whole = profiles.read_spec("rules")
+    fewer = whole.model_copy(update={"grid": whole.grid[:1]})
+    monkeypatch.setattr(tuning, "read_spec", lambda name: fewer)
+    tuning.tune("rules")
+    before, first = read_json(file)["rules"], {config.id for config in asked}
+    monkeypatch.setattr(tuning, "read_spec", lambda name: whole)
+    asked.clear()
+    tuning.tune("rules", missing=True)
+    after = read_json(file)["rules"]
+    assert {cell.key for cell in profiles.searches(whole)} == {*after["cells"]}
+    code = {"code": before["search"]["code"]}
+    for key, found in before["cells"].items():
+        assert after["cells"][key] == found | code
+    assert asked
+    assert not first & {config.id for config in asked}
+    asked.clear()
+    tuning.tune("rules", missing=True)
+    assert not asked
+    other = whole.model_copy(update={"common": {**whole.common, "rounds": 99}})
+    monkeypatch.setattr(tuning, "read_spec", lambda name: other)
+    tuning.tune("rules", missing=True)
+    assert {config.rule for config in asked} >= {"fedavg", "scaffold", "hetlora"}
+
+
+def test_a_profile_may_use_what_the_search_of_another_chose():
+    rates = profiles.tuned_values("rules")["lookalike_fpb fedbench-llama lora"]["learning_rate"]
+    trained = [run for run in profiles.load("heterogeneity").runs if run.setting in rates]
+    assert {run.learning_rate for run in trained if run.rule == "fedavg"} == {*rates.values()}
+    assert profiles.search_moved("heterogeneity") == profiles.search_moved("rules")
+
+
 def test_a_tuning_file_changed_by_hand_is_refused_before_the_search(file, monkeypatch):
     write_json(file, read_json(file) | {"other": {"cells": {"x": 1}}})
     monkeypatch.setattr(tuning, "ensure_runs", None)
@@ -153,7 +223,9 @@ def test_a_search_for_what_the_profile_no_longer_names_is_told(file, monkeypatch
     assert "searched with other runs, seeds than" in profiles.search_moved("smoke")
 
 
-@pytest.mark.parametrize("change", [{"passes": (99,)}, {"common": {"rounds": 99}}])
+@pytest.mark.parametrize(
+    "change", [{"passes": (99,)}, {"learning_rates": (9.0,)}, {"common": {"rounds": 99}}]
+)
 def test_a_search_for_what_one_block_no_longer_names_is_told(file, monkeypatch, change):
     monkeypatch.setattr(
         tuning, "ensure_runs", lambda configs: [run_of(c, record(0.5)) for c in configs]
