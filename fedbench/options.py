@@ -15,15 +15,24 @@ from pydantic import BaseModel
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
+from fedbench.protection import PrivacyConfig, SecureConfig
+
+#: whose fields are options, and what comes before them
+_SHOWN: tuple[tuple[type[BaseModel], str], ...] = (
+    (RunConfig, ""),
+    (PartitionConfig, "partition."),
+    (PrivacyConfig, "privacy."),
+    (SecureConfig, "secure."),
+)
 
 
 def told() -> str:
     """All fields with their defaults, a line each."""
     lines = ["options, their defaults and what they mean:"]
-    for model, prefix in ((RunConfig, ""), (PartitionConfig, "partition.")):
+    for model, prefix in _SHOWN:
         said = meanings(model)
         for name, field in model.model_fields.items():
-            if name != "partition":
+            if name not in ("partition", "privacy", "secure"):
                 shown = "required" if field.is_required() else field.default
                 option = f"--{prefix}{name.replace('_', '-')} ({shown})"
                 lines.append(f"  {option:36} {said[name]}")

@@ -13,7 +13,7 @@ from fedbench.config import PartitionConfig, RunConfig, parse_config
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
-from fedbench.options import fields_from, meanings
+from fedbench.options import fields_from, meanings, told
 from fedbench.rules import RULES
 
 
@@ -234,3 +234,10 @@ def test_a_failed_check_is_an_exit_status(monkeypatch, tmp_path, capsys):
     monkeypatch.syspath_prepend(tmp_path)
     assert main(["conformance", "somebody.elses:first"]) == 1
     assert "failed" in capsys.readouterr().out
+
+
+def test_parts_of_privacy_and_secure_aggregation_are_among_the_options_that_are_told():
+    shown = told()
+    for option in ("--privacy.unit", "--privacy.clip", "--secure.bound", "--partition.kind"):
+        assert f"  {option} (" in shown
+    assert "--privacy (" not in shown
