@@ -21,9 +21,7 @@ class PrivacyConfig(Frozen):
     noise: float | None = Field(default=None, gt=0)
     epsilon: float | None = Field(default=None, gt=0)  #: budget: nothing is released beyond it
     delta: float = Field(default=1e-5, gt=0, lt=1)  #: at which epsilon is told
-    accountant: Literal["prv", "rdp"] = (
-        "prv"  #: of opacus: prv is tighter, rdp has no greatest epsilon
-    )
+    accountant: Literal["prv", "rdp"] = "prv"  #: of opacus: prv is tighter, rdp goes further
 
     @model_validator(mode="after")
     def _something_says_how_much_noise(self) -> Self:
