@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PLAIN, FULL = "fp32", "full"
 SHOWN, NOT_SHOWN, GAIN = "loss shown", "loss not shown", "gain shown"
+OPEN = "interval below 0, but no loss shown once adjusted"
 BYTES = ("up", "down", "validation")  #: of an update, of what it starts from, and of a score
 CODEC_COLUMNS = (
     *("task", "task_title", "backbone", "method", "partition", "codec", "codec_down", "rule"),
@@ -129,7 +130,9 @@ def _uploaded(cell: Cell) -> float:
 
 
 def _verdict(found: stats.Interval, p: float) -> str:
-    return NOT_SHOWN if p >= SIGNIFICANT else SHOWN if found.mean < 0 else GAIN
+    if p < SIGNIFICANT:
+        return SHOWN if found.mean < 0 else GAIN
+    return OPEN if found.high < 0 else NOT_SHOWN
 
 
 def _row(cell: Cell, score: stats.Estimate) -> dict[str, Any]:

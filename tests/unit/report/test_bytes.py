@@ -20,10 +20,11 @@ from fedbench.report import (
     say_codecs,
     say_targets,
     side_by_side,
+    stats,
     target_caption,
 )
 from fedbench.report.byte_budget import cost, quality, spent_until
-from fedbench.report.codec_table import GAIN, NOT_SHOWN, SHOWN, sent
+from fedbench.report.codec_table import GAIN, NOT_SHOWN, OPEN, SHOWN, _verdict, sent
 from tests.unit.report.conftest import IID, ITEMS, ROUNDS, SITES, make_config, save_run
 
 UPLOADS = {"fp32": 40_000, "int8": 10_000, "int4": 5_000, "ef+sign": 2_000}
@@ -61,6 +62,21 @@ def test_a_gain_is_the_paired_difference_to_fp32_and_says_no_more_than_its_p(run
     assert dict(frame["verdict"]) == {
         "fp32": "", "int8": NOT_SHOWN, "int4": SHOWN, "ef+sign": GAIN,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "verdict"),
+    [
+        (-0.3, -0.1, 0.01, SHOWN),
+        (-0.3, -0.1, 0.06, OPEN),  # nobody should read as harmless what lies below zero
+        (-0.3, 0.1, 0.06, NOT_SHOWN),
+        (0.1, 0.3, 0.06, NOT_SHOWN),
+        (0.1, 0.3, 0.01, GAIN),
+    ],
+)
+def test_a_verdict_tells_an_interval_below_zero_from_one_around_it(low, high, p, verdict):
+    found = stats.Interval((low + high) / 2, low, high, stats.OVER_SEEDS, 2)
+    assert _verdict(found, p) == verdict
 
 
 def test_a_p_is_adjusted_over_the_codecs_that_were_tried(runs):
