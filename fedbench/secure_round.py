@@ -33,6 +33,7 @@ from fedbench.secure_aggregation import (
     roster,
     unmasked,
 )
+from fedbench.secure_aggregation.masks import TAIL
 from fedbench.secure_aggregation.server import check_keys, check_shares, revealed_bytes
 from fedbench.secure_aggregation.site import PUBLIC, SEALED
 from fedbench.wire import Schema, framed, opened, seal
@@ -107,7 +108,7 @@ def agree(
         shares = deliveries(terms, keys, blocks)
     except (TooFewSites, BadExchange) as error:
         return _nobody(terms, refused, shared, error, traffic)
-    words = in_words((count(schema) + 1) * config.secure.bits // 8)
+    words = in_words((count(schema) + 1) * config.secure.bits // 8 + TAIL)
     return Agreed(sorted(shares), refused.refused, terms, keys, shares, schema, words, traffic)
 
 
@@ -155,8 +156,8 @@ def total(
     except (TooFewSites, BadExchange) as error:
         return None, traffic | {"abandoned": str(error)}
     tensors, weight = decoded(words, dict(schema), scheme)
-    if not 0 < weight <= len(reveal.arrived):  # a mask that stays on makes any number of it
-        why = "The shares that were revealed do not take all masks off: somebody's are wrong."
+    if not 0 < weight <= len(reveal.arrived):
+        why = "The weights under the masks add up to what so many sites cannot have: one is false."
         return None, traffic | {"abandoned": why}
     whole = {name: tensor * secure.greatest_weight for name, tensor in tensors.items()}
     privacy = config.private("site")

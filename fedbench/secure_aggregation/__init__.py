@@ -20,7 +20,9 @@ sign the set U3) are left out: a server that lies about who advertised what, or 
 sites different sets, is not noticed. A site still refuses what it can see to be wrong: both
 secrets of one site, a second request in one attempt, a key of its own that is not its own, a share
 that was altered. The server notices wrong shares of a missing site's key, which must make what was
-advertised. It cannot notice wrong shares of a seed: one site that reveals one spoils the sum.
+advertised, and of a seed: every vector ends with 128 bits of zeros (:data:`.masks.TAIL`), in whose
+sum a mask shows that stayed on. One site that reveals a wrong share spoils the attempt and not the
+sum. It cannot notice a vector that is false below its masks.
 
 **What remains to be learned.** The sum itself; who took part in which exchange. Of two sums that
 differ by one site's vector, an observer of both learns that vector: two attempts at one round that

@@ -165,7 +165,7 @@ def test_the_server_sees_no_update_and_no_weight_in_anything_that_it_is_sent(tmp
     for site, reply in seen["train"].items():
         header, body = opened(reply)
         assert "weight" not in header
-        hidden = np.frombuffer(body, "<u4")[:-1].astype(np.int64)
+        hidden = np.frombuffer(body, "<u4")[:-5].astype(np.int64)  # weight, and four zeros
         update = np.frombuffer(opened(plain["train"][site])[1], "<f4")
         # A vector of 57 uniform words: half of them have the highest bit, give or take.
         high = (hidden >> 31).mean()
@@ -198,7 +198,7 @@ def spoiling(kind, how):
         ("advertise", lambda h, b: framed(h, bytes(b) + b"x"), "a body of 65 bytes, not 64"),
         ("share", lambda h, b: framed(h | {"sites": 7}, bytes(b)), "lists no sites"),
         ("share", lambda h, b: framed(h | {"sites": ["a", "b", "c", "d"]}, bytes(b)), "all of the"),
-        ("train", lambda h, b: framed(h, bytes(b)[:-4]), "masked update has 224 bytes, not 228"),
+        ("train", lambda h, b: framed(h, bytes(b)[:-4]), "masked update has 240 bytes, not 244"),
     ],
 )
 def test_a_site_that_answers_wrongly_is_left_out_alone(tmp_path, kind, how, reason):
@@ -212,6 +212,27 @@ def test_wrong_shares_of_secrets_give_no_sum_and_not_a_wrong_one(tmp_path):
     engine = spoiling("unmask", lambda header, body: framed(header, bytes(len(body))))
     found = run(asked(), tmp_path, HELD, engine)
     assert "do not take all masks off" in found.log[1]["abandoned"]
+    assert found.log[0]["validation_loss"] == found.log[1]["validation_loss"]
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_one_wrong_bit_in_one_share_of_a_seed_gives_no_sum(tmp_path, bits):
+    def flipped(header, body):
+        return framed(header, bytes([body[0] ^ 1]) + bytes(body[1:]))
+
+    config = asked({**SECURE, "bits": bits})
+    found = run(config, tmp_path, HELD, spoiling("unmask", flipped))
+    assert "do not take all masks off" in found.log[1]["abandoned"]
+
+
+def test_a_weight_that_no_site_can_have_gives_no_sum(tmp_path):
+    def heavier(header, body):
+        words = np.frombuffer(body, "<u4").copy()
+        words[-5] += 2**31  # what is added under a mask is added to the sum
+        return framed(header, words.tobytes())
+
+    found = run(asked(), tmp_path, HELD, spoiling("train", heavier))
+    assert "what so many sites cannot have" in found.log[1]["abandoned"]
     assert found.log[0]["validation_loss"] == found.log[1]["validation_loss"]
 
 
