@@ -10,6 +10,7 @@ from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
 from fedbench.models.tensors import Tensors
+from fedbench.privacy.clipping import clipped
 from fedbench.protection import SecureConfig
 from fedbench.secure_aggregation import (
     Blocks,
@@ -51,18 +52,19 @@ def agree(folder: Path, site: str, header: Header, body: bytes) -> Reply:
 def masked(
     folder: Path, config: RunConfig, header: Header, update: Tensors, weight: float
 ) -> bytes:
-    """This site's update, its weight with it, as words under masks.
+    """This site's update, its weight with it, as words under masks; clipped if sites are private.
 
     Raises:
         BadPayload: a number is not finite or beyond the bound, which nobody could see later.
     """
-    secure = config.secure
+    secure, privacy = config.secure, config.private("site")
     assert secure is not None
     try:
         delivery = Blocks.read({"sites": header.get("senders")}, _unhexed(header.get("shares")))
         private = _kept(folder)
         scheme = fixed_point(secure, len(private.terms.sites))
-        words = encoded(update, weight / secure.greatest_weight, scheme)
+        within = update if privacy is None else clipped(update, privacy.clip)
+        words = encoded(within, weight / secure.greatest_weight, scheme)
         after, reply = mask(private, delivery, words)
     except FedbenchError as error:
         raise BadPayload(str(error)) from None

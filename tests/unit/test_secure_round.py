@@ -310,8 +310,10 @@ def test_a_site_that_counts_more_than_the_greatest_weight_takes_no_part(tmp_path
     assert log[0]["cohort"] == ["site-00", "site-01", "site-03", "site-04"]
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("privacy", [None, {"unit": "site", "clip": 0.5, "noise": 1.0}])
 def test_an_update_that_is_not_finite_is_refused_at_the_site_where_masks_would_hide_it(
-    tmp_path, monkeypatch
+    tmp_path, monkeypatch, privacy, bad
 ):
     from dataclasses import replace
 
@@ -320,12 +322,13 @@ def test_an_update_that_is_not_finite_is_refused_at_the_site_where_masks_would_h
     def broken(message, trained, state, work):
         contribution, state = rule.upload(message, trained, state, work)
         if work.examples == 2:  # site-01
-            contribution.tensors["bias"][0] = math.nan
+            contribution.tensors["bias"][0] = bad
         return contribution, state
 
     monkeypatch.setitem(RULES, "broken", lambda: replace(rule, name="broken", upload=broken))
-    log = run(asked(rule="broken"), tmp_path, HELD).log
-    assert "bias holds a number that is not finite" in log[0]["refused"]["site-01"]
+    log = run(asked(rule="broken", privacy=privacy), tmp_path, HELD).log
+    assert all("not finite" in record["refused"]["site-01"] for record in log)
+    assert log[0]["cohort"] == ["site-00", "site-02", "site-03", "site-04"]
     assert all(torch.isfinite(torch.tensor(r["validation_loss"])) for r in log)
 
 
