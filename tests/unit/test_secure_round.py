@@ -352,6 +352,23 @@ def test_rules_that_must_see_each_update_are_refused_with_a_reason(rule):
         assert resolve(RunConfig(**values)).secure is not None
 
 
+PRIVATE = {"unit": "site", "clip": 0.5, "noise": 1.0}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"privacy": PRIVATE},
+        {"privacy": PRIVATE, "secure": {"bound": 0.5}},
+        {"privacy": {**PRIVATE, "unit": "example"}, "secure": {"bound": 0.4}},
+        {"sampling": "poisson", "participation": 0.5},
+    ],
+)
+def test_what_can_be_added_under_masks_is_not_refused(values):
+    config = RunConfig(**{"task": "lookalike_fpb", "secure": {}, "dropout": 0.0, **values})
+    assert resolve(config).secure is not None
+
+
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
@@ -361,6 +378,8 @@ def test_rules_that_must_see_each_update_are_refused_with_a_reason(rule):
         ({"partition": {"ranks": (16, 4)}}, "vectors differ in length"),
         ({"secure": {"threshold": 0.5}}, r"secure.threshold = 0.5"),
         ({"secure": {"bits": 16}}, r"secure.bits = 16"),
+        ({"privacy": PRIVATE, "sampling": "poisson", "participation": 0.5}, "tells who was drawn"),
+        ({"privacy": PRIVATE, "secure": {"bound": 0.4}}, "secure.bound = 0.4 is below privacy.clip"),
     ],
 )
 def test_what_cannot_be_added_under_masks_is_refused_with_a_reason(values, reason):
