@@ -378,8 +378,10 @@ def test_what_can_be_added_under_masks_is_not_refused(values):
         ({"partition": {"ranks": (16, 4)}}, "vectors differ in length"),
         ({"secure": {"threshold": 0.5}}, r"secure.threshold = 0.5"),
         ({"secure": {"bits": 16}}, r"secure.bits = 16"),
+        ({"attack": "sign-flip", "hostile": 0.2}, "is not simulated"),
+        ({"attack": "label-flip", "hostile": 0.2}, "is not simulated"),
         ({"privacy": PRIVATE, "sampling": "poisson", "participation": 0.5}, "tells who was drawn"),
-        ({"privacy": PRIVATE, "secure": {"bound": 0.4}}, "secure.bound = 0.4 is below privacy.clip"),
+        ({"privacy": PRIVATE, "secure": {"bound": 0.4}}, "bound = 0.4 is below privacy.clip"),
     ],
 )
 def test_what_cannot_be_added_under_masks_is_refused_with_a_reason(values, reason):
