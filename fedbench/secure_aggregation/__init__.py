@@ -37,7 +37,7 @@ would have every site share and mask with k neighbours instead of all: the same 
 roster and a delivery that list neighbours only.
 """
 
-from fedbench.secure_aggregation.fixed_point import FixedPoint, clipped, decoded, encoded
+from fedbench.secure_aggregation.fixed_point import FixedPoint, clipped, decoded, encoded, shortened
 from fedbench.secure_aggregation.messages import (
     BadExchange,
     Blocks,
@@ -76,6 +76,7 @@ __all__ = [
     "mask",
     "roster",
     "share",
+    "shortened",
     "unmask",
     "unmasked",
     "usual_threshold",

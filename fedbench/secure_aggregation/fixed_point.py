@@ -11,6 +11,10 @@ For 16 sites and a bound of 1 a unit is 7.5e-9 with 32 bits: an eighth of what f
 just below 1. What matters is the bound beside the numbers: a bound a thousand times what an update
 has costs ten bits. With a clip of the update's L2 norm, that norm is a bound of its numbers. With
 64 bits there are 2^53 steps, the most that a double tells apart, and payloads are twice as long.
+
+Rounding also makes vectors longer. Whose updates are clipped for privacy must clip them to less
+(:func:`shortened`), or a site moves the sum by more than noise is made for (Kairouz et al.,
+arXiv:2102.06387, section 4.1, round at random and bound by how much instead).
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ _TYPES: Mapping[int, tuple[np.dtype[Any], np.dtype[Any]]] = {
     64: (np.dtype("<u8"), np.dtype("<i8")),
 }
 _EXACT = 1 << 53  #: whole numbers up to here are doubles
+_ROUGHLY = 1e-9  #: more than doubles lose of a norm, and of a number on its way to steps
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,10 @@ def encoded(tensors: Tensors, weight: float, scheme: FixedPoint) -> Words:
 def decoded(
     words: Words, shapes: Mapping[str, Sequence[int]], scheme: FixedPoint
 ) -> tuple[Tensors, float]:
-    """The weighted sum in fp32, and the sum of weights.
+    """The weighted sum in fp64, and the sum of weights.
+
+    In fp32, a sum of many would be rounded by more than its steps, and a site could move it by more
+    than its words do.
 
     Raises:
         FedbenchError: there are not as many words as the shapes have numbers, and one.
@@ -113,9 +121,17 @@ def decoded(
     for name in sorted(shapes):
         end = start + math.prod(shapes[name])
         numbers = torch.from_numpy(signed[start:end] * scheme.unit)
-        tensors[name] = numbers.float().reshape(tuple(shapes[name]))
+        tensors[name] = numbers.reshape(tuple(shapes[name]))
         start = end
     return tensors, int(signed[-1]) / scheme.top
+
+
+def shortened(norm: float, numbers: int, scheme: FixedPoint) -> float:
+    """The norm of so many numbers that rounding to steps takes to ``norm`` at most; perhaps none.
+
+    Rounding moves each number by half a step at most, so all of them by sqrt(numbers) halves.
+    """
+    return norm * (1 - _ROUGHLY) - math.sqrt(numbers) / 2 * scheme.unit
 
 
 def clipped(tensors: Tensors, bound: float) -> Tensors:
