@@ -19,6 +19,7 @@ from fedbench.secure_aggregation import (
     Reveal,
     Terms,
     advertise,
+    check_finite,
     encoded,
     mask,
     share,
@@ -68,6 +69,7 @@ def words_of(config: RunConfig, update: Tensors, weight: float, sites: int) -> W
     assert secure is not None
     scheme = fixed_point(secure, sites)
     if privacy is not None:
+        check_finite(update)
         update = clipped(update, limit(privacy, scheme, count(update)))
     return encoded(update, weight / greatest_weight(config, secure), scheme)
 

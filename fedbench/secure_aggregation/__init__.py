@@ -37,7 +37,14 @@ would have every site share and mask with k neighbours instead of all: the same 
 roster and a delivery that list neighbours only.
 """
 
-from fedbench.secure_aggregation.fixed_point import FixedPoint, clipped, decoded, encoded, shortened
+from fedbench.secure_aggregation.fixed_point import (
+    FixedPoint,
+    check_finite,
+    clipped,
+    decoded,
+    encoded,
+    shortened,
+)
 from fedbench.secure_aggregation.messages import (
     BadExchange,
     Blocks,
@@ -68,6 +75,7 @@ __all__ = [
     "TooFewSites",
     "advertise",
     "aggregate",
+    "check_finite",
     "clipped",
     "collect",
     "decoded",

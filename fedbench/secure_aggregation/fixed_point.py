@@ -67,7 +67,7 @@ class FixedPoint:
 
     @property
     def unit(self) -> float:
-        """Size of a step; a sum over n sites is off by n / 2 of them at most, and by its fp32."""
+        """Size of a step; a sum over n sites is off by n / 2 of them at most."""
         return self.bound / self.top
 
     @property
@@ -84,17 +84,19 @@ def encoded(tensors: Tensors, weight: float, scheme: FixedPoint) -> Words:
 
     Raises:
         FedbenchError: the weight is not in (0, 1], or a number is not finite or out of bounds;
-            behind a mask nobody could see it.
+            behind a mask nobody could see it. Neither it nor its tensor is told: a server reads why
+            a site takes no part.
     """
     if not 0 < weight <= 1:
         raise FedbenchError(
-            f"A site's weight is {weight:g} of the greatest: raise the public greatest weight."
+            "An update counts with nothing or beyond the greatest: raise secure.greatest_weight."
         )
+    check_finite(tensors)
     words = np.empty(count(tensors) + 1, _TYPES[scheme.bits][1])
     start = 0
     for name in sorted(tensors):
         numbers = tensors[name].detach().double().flatten()
-        _check(name, numbers, scheme.bound)
+        _check_bound(numbers, scheme.bound)
         steps = (numbers * (weight * scheme.top / scheme.bound)).round_()
         words[start : start + len(numbers)] = steps.numpy()
         start += len(numbers)
@@ -148,14 +150,20 @@ def _within(bound: float, dtype: torch.dtype) -> float:
     return float(nearest)
 
 
-def _check(name: str, numbers: torch.Tensor, bound: float) -> None:
-    if not len(numbers):
-        return
-    low, high = (float(end) for end in torch.aminmax(numbers))
-    if not math.isfinite(low + high):
-        raise FedbenchError(f"{name} holds a number that is not finite: it cannot be summed.")
-    if (largest := max(-low, high)) > bound:
+def check_finite(tensors: Tensors) -> None:
+    """Make sure that all numbers can be summed.
+
+    Raises:
+        FedbenchError: one cannot. It says nothing else of them, for a server will read it.
+    """
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise FedbenchError(
-            f"{name} holds {largest:.3g}, beyond the bound {bound:g} of secure sums: clip updates "
-            "or raise the bound."
+            "An update is not finite and cannot be summed: lower the learning rate."
+        )
+
+
+def _check_bound(numbers: torch.Tensor, bound: float) -> None:
+    if len(numbers) and max(abs(float(end)) for end in torch.aminmax(numbers)) > bound:
+        raise FedbenchError(
+            "An update holds a number beyond what secure sums hold: clip it or raise secure.bound."
         )

@@ -74,6 +74,11 @@ def test_a_decoded_sum_of_many_moves_by_no_more_than_the_words_of_one_site():
         assert norm({"x": total["x"] - without["x"]}) <= CLIP * (1 + 1e-9)
 
 
+def test_a_private_update_that_is_not_finite_is_refused_without_a_name():
+    with pytest.raises(FedbenchError, match=r"^An update is not finite"):
+        words_of(configured(), {"x": torch.tensor([1.0, math.inf])}, 1.0, 5)
+
+
 def test_steps_that_are_too_coarse_for_the_clip_stop_the_run_before_anybody_trains(tmp_path):
     asked = []
 
