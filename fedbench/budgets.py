@@ -9,6 +9,7 @@ from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
 from fedbench.privacy.accounting import Releases, epsilon
 from fedbench.reduction import noise_of, rate_of
+from fedbench.store import BYTES, MASKED
 
 
 def within_budget(
@@ -20,8 +21,7 @@ def within_budget(
 
 def spent(record: Mapping[str, Any]) -> int:
     """Bytes of a round, both ways: training, validation, keys and shares."""
-    kinds = ("down", "up", "validation", "keys", "unmask")
-    return sum(record.get(f"bytes_{kind}", 0) for kind in kinds)
+    return sum(record.get(f"bytes_{way}", 0) for way in (*BYTES, *MASKED))
 
 
 def _affordable(config: RunConfig, log: Sequence[Mapping[str, Any]]) -> bool:
