@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from fedbench.cohorts import draw_cohort
@@ -40,6 +42,7 @@ def _private_enough(config: RunConfig, sites: Sequence[str], round_: int) -> boo
         times = round_ + 1
     else:
         cohorts = [draw_cohort(config, sites, earlier) for earlier in range(round_ + 1)]
-        times = max(sum(site in cohort for cohort in cohorts) for site in cohorts[-1])
+        drawn = Counter(chain.from_iterable(cohorts))
+        times = max(drawn[site] for site in cohorts[-1])
     cost = Releases(noise_of(config, privacy, sites), rate_of(config), times)
     return epsilon([cost], privacy.delta, privacy.accountant) <= privacy.epsilon
