@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
 from fedbench.privacy.accounting import Releases, epsilon
 from fedbench.reduction import noise_of, rate_of
+from fedbench.store import BYTES, MASKED
 
 
 def within_budget(
@@ -20,8 +23,7 @@ def within_budget(
 
 def spent(record: Mapping[str, Any]) -> int:
     """Bytes of a round, both ways: training, validation, keys and shares."""
-    kinds = ("down", "up", "validation", "keys", "unmask")
-    return sum(record.get(f"bytes_{kind}", 0) for kind in kinds)
+    return sum(record.get(f"bytes_{way}", 0) for way in (*BYTES, *MASKED))
 
 
 def _affordable(config: RunConfig, log: Sequence[Mapping[str, Any]]) -> bool:
@@ -40,6 +42,7 @@ def _private_enough(config: RunConfig, sites: Sequence[str], round_: int) -> boo
         times = round_ + 1
     else:
         cohorts = [draw_cohort(config, sites, earlier) for earlier in range(round_ + 1)]
-        times = max(sum(site in cohort for cohort in cohorts) for site in cohorts[-1])
+        drawn = Counter(chain.from_iterable(cohorts))
+        times = max(drawn[site] for site in cohorts[-1])
     cost = Releases(noise_of(config, privacy, sites), rate_of(config), times)
     return epsilon([cost], privacy.delta, privacy.accountant) <= privacy.epsilon

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -104,7 +105,7 @@ def _earlier(config: RunConfig, log: Sequence[Record], site: str) -> dict[str, A
     knows: list[set[str]] = []
     for record in log:
         used = set[str]()
-        trained = site in record["cohort"]
+        trained = _among(record["cohort"], site)
         if trained:
             turns.append(record["round"])
             holds, used = record["round"], {*record["schemas"]}
@@ -118,3 +119,13 @@ def _earlier(config: RunConfig, log: Sequence[Record], site: str) -> dict[str, A
         "holds": holds,
         "knows": sorted(set().union(*knows[-_ROUNDS:])),
     }
+
+
+def _among(cohort: Sequence[str], site: str) -> bool:
+    """Whether a site is one of a cohort, which is in the order of names (:class:`.replies.Heard`).
+
+    Every site of a large cohort is looked for in those of all rounds: by halves, or that would take
+    time in the square of its size.
+    """
+    place = bisect_left(cohort, site)
+    return place < len(cohort) and cohort[place] == site

@@ -9,8 +9,9 @@ from typing import Any
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
-from fedbench.models.tensors import Tensors
-from fedbench.protection import SecureConfig
+from fedbench.models.tensors import Tensors, count
+from fedbench.privacy.clipping import clipped
+from fedbench.protection import PrivacyConfig, SecureConfig
 from fedbench.secure_aggregation import (
     Blocks,
     FixedPoint,
@@ -18,11 +19,14 @@ from fedbench.secure_aggregation import (
     Reveal,
     Terms,
     advertise,
+    check_finite,
     encoded,
     mask,
     share,
+    shortened,
     unmask,
 )
+from fedbench.secure_aggregation.masks import Words
 from fedbench.wire import BadPayload
 
 Header = Mapping[str, Any]
@@ -32,6 +36,42 @@ Reply = tuple[Header, bytes]
 def fixed_point(secure: SecureConfig, sites: int) -> FixedPoint:
     """How numbers of an update become words, for a sum over at most so many sites."""
     return FixedPoint(sites, secure.bound, secure.bits)
+
+
+def greatest_weight(config: RunConfig, secure: SecureConfig) -> float:
+    """Most that an update may count with; under privacy all count alike, and no bits are lost."""
+    return 1.0 if config.privacy is not None else secure.greatest_weight
+
+
+def limit(privacy: PrivacyConfig, scheme: FixedPoint, numbers: int) -> float:
+    """The norm that an update of a private site is clipped to, so that its words are within clip.
+
+    Raises:
+        FedbenchError: rounding alone may move so many numbers by as much as the clip.
+    """
+    left = shortened(privacy.clip, numbers, scheme)
+    if left <= 0:
+        raise FedbenchError(
+            "The steps of secure sums are too coarse for privacy.clip, which rounding alone may "
+            "exceed: lower secure.bound, or take secure.bits = 64."
+        )
+    return left
+
+
+def words_of(config: RunConfig, update: Tensors, weight: float, sites: int) -> Words:
+    """An update as words of a sum over ``sites``; those of a private site are within its clip.
+
+    Raises:
+        FedbenchError: a number is not finite, or beyond the bound, or the weight beyond the
+            greatest.
+    """
+    secure, privacy = config.secure, config.private("site")
+    assert secure is not None
+    scheme = fixed_point(secure, sites)
+    if privacy is not None:
+        check_finite(update)
+        update = clipped(update, limit(privacy, scheme, count(update)))
+    return encoded(update, weight / greatest_weight(config, secure), scheme)
 
 
 def agree(folder: Path, site: str, header: Header, body: bytes) -> Reply:
@@ -51,18 +91,15 @@ def agree(folder: Path, site: str, header: Header, body: bytes) -> Reply:
 def masked(
     folder: Path, config: RunConfig, header: Header, update: Tensors, weight: float
 ) -> bytes:
-    """This site's update, its weight with it, as words under masks.
+    """This site's update, its weight with it, as words under masks; clipped if sites are private.
 
     Raises:
         BadPayload: a number is not finite or beyond the bound, which nobody could see later.
     """
-    secure = config.secure
-    assert secure is not None
     try:
         delivery = Blocks.read({"sites": header.get("senders")}, _unhexed(header.get("shares")))
         private = _kept(folder)
-        scheme = fixed_point(secure, len(private.terms.sites))
-        words = encoded(update, weight / secure.greatest_weight, scheme)
+        words = words_of(config, update, weight, len(private.terms.sites))
         after, reply = mask(private, delivery, words)
     except FedbenchError as error:
         raise BadPayload(str(error)) from None

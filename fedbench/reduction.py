@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -119,5 +121,4 @@ def _most_rounds(config: RunConfig, sites: Sequence[str]) -> int:
     if config.sampling == "poisson" or config.participation == 1:
         return config.rounds
     cohorts = [draw_cohort(config, sites, round_) for round_ in range(config.rounds)]
-    drawn = [site for cohort in cohorts for site in cohort]
-    return max(map(drawn.count, set(drawn)))
+    return max(Counter(chain.from_iterable(cohorts)).values())

@@ -315,3 +315,20 @@ def _impossible_sums(config: RunConfig) -> Iterable[str]:
         )
     if config.partition.ranks:
         yield "secure is not built for sites of unequal ranks, whose vectors differ in length"
+    if config.attack != NONE:
+        yield (
+            f"attack = {config.attack!r} has no meaning with secure: what a hostile site could put "
+            "behind its mask is not simulated: leave one of them out"
+        )
+    privacy = config.private("site")
+    if privacy is not None and config.sampling == "poisson":
+        yield (
+            "secure with privacy.unit = 'site' has no meaning with sampling = 'poisson': a round "
+            "of too few sites for a sum is given up, without noise, which tells who was drawn: "
+            "take sampling = fixed"
+        )
+    if privacy is not None and config.secure.bound < privacy.clip:
+        yield (
+            f"secure.bound = {config.secure.bound:g} is below privacy.clip = {privacy.clip:g}: a "
+            "clipped update could still be refused for what it holds: take a bound that is no less"
+        )

@@ -17,7 +17,7 @@ from fedbench.config import RunConfig
 from fedbench.engines import Engine
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
-from fedbench.masking import fixed_point
+from fedbench.masking import fixed_point, greatest_weight, limit
 from fedbench.privacy.noise import noised
 from fedbench.reduction import terms_of
 from fedbench.replies import Form, Heard, bodies, in_words
@@ -33,6 +33,7 @@ from fedbench.secure_aggregation import (
     roster,
     unmasked,
 )
+from fedbench.secure_aggregation.masks import TAIL
 from fedbench.secure_aggregation.server import check_keys, check_shares, revealed_bytes
 from fedbench.secure_aggregation.site import PUBLIC, SEALED
 from fedbench.wire import Schema, framed, opened, seal
@@ -76,10 +77,16 @@ def agree(
     folder: Path,
     expected: Callable[[str], Schema],
 ) -> Agreed:
-    """Have a cohort exchange keys and shares; nothing is done without secure aggregation."""
+    """Have a cohort exchange keys and shares; nothing is done without secure aggregation.
+
+    Raises:
+        FedbenchError: sites are private, and steps too coarse for it: all would have to refuse.
+    """
     if config.secure is None or not cohort:
         return Agreed(cohort)
     schema = expected(cohort[0])
+    if (privacy := config.private("site")) is not None:
+        limit(privacy, fixed_point(config.secure, len(cohort)), count(schema))
     threshold = min(len(cohort), int(config.secure.threshold * len(cohort) + 1e-9) + 1)
     try:
         terms = Terms(config.id, round_, _attempt(folder), tuple(cohort), threshold)
@@ -107,7 +114,7 @@ def agree(
         shares = deliveries(terms, keys, blocks)
     except (TooFewSites, BadExchange) as error:
         return _nobody(terms, refused, shared, error, traffic)
-    words = in_words((count(schema) + 1) * config.secure.bits // 8)
+    words = in_words((count(schema) + 1) * config.secure.bits // 8 + TAIL)
     return Agreed(sorted(shares), refused.refused, terms, keys, shares, schema, words, traffic)
 
 
@@ -155,15 +162,16 @@ def total(
     except (TooFewSites, BadExchange) as error:
         return None, traffic | {"abandoned": str(error)}
     tensors, weight = decoded(words, dict(schema), scheme)
-    if not 0 < weight <= len(reveal.arrived):  # a mask that stays on makes any number of it
-        why = "The shares that were revealed do not take all masks off: somebody's are wrong."
+    if not 0 < weight <= len(reveal.arrived):
+        why = "The weights under the masks add up to what so many sites cannot have: one is false."
         return None, traffic | {"abandoned": why}
-    whole = {name: tensor * secure.greatest_weight for name, tensor in tensors.items()}
     privacy = config.private("site")
-    if privacy is None:
-        return Reduced(whole, weight * secure.greatest_weight), traffic
-    clip, noise, size, source = terms_of(config, privacy, sites, release)
-    return Reduced(noised(whole, noise * clip, source), size), traffic
+    if privacy is not None:
+        clip, noise, weight, source = terms_of(config, privacy, sites, release)
+        tensors = noised(tensors, noise * clip, source)
+    most = greatest_weight(config, secure)
+    whole = {name: (tensor * most).float() for name, tensor in tensors.items()}
+    return Reduced(whole, weight * most), traffic
 
 
 def _vectors(sent: Heard) -> Iterator[tuple[str, memoryview]]:

@@ -24,7 +24,7 @@ from fedbench.models.ranks import narrowed, widened
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.optimizers import Start
 from fedbench.phases import phase
-from fedbench.privacy.turn import limited, private_turn, spend
+from fedbench.privacy.turn import private_turn, spend
 from fedbench.receiving import Header
 from fedbench.rules import rule_of
 from fedbench.rules.rule import Message, State, Work
@@ -137,10 +137,8 @@ def _train(
     if config.secure is None:
         body = packed(context.attack.parts(sent), codec, schema)
         return reply | told | {"weight": weight}, body
-    return reply, masking.masked(
-        context.folder / context.site, config, header, limited(config, codec.decode(sent, schema)),
-        weight,
-    )  # fmt: skip
+    update, folder = codec.decode(sent, schema), context.folder / context.site
+    return reply, masking.masked(folder, config, header, update, weight)
 
 
 def _personalise(

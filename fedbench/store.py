@@ -32,6 +32,9 @@ MANIFEST = "manifest.json"
 RECORD = "run.json"
 ITEMS = "items.parquet"
 RUNS = "runs.jsonl"
+#: what a round's record counts in bytes, of all sites: ``bytes_down`` and so on
+BYTES = ("down", "up", "validation")
+MASKED = ("keys", "unmask")  #: and what it counts beside these under secure aggregation
 KEPT = (
     "a base run trains none, and the repository keeps none of the others "
     "(python -m fedbench run --again makes them)."

@@ -17,6 +17,7 @@ from fedbench.models.deltas import fold
 from fedbench.models.tensors import Tensors, load_tensors
 from fedbench.partition import Partition
 from fedbench.prepare import Prepared
+from fedbench.store import BYTES, MASKED
 from fedbench.tasks import SPLITS, Example
 
 if TYPE_CHECKING:
@@ -72,10 +73,7 @@ def summary(
 ) -> dict[str, Any]:
     """Everything about a run that tables show: what was measured, on what, with how much work."""
     task, sizes = prepared.task, Counter(example.split for example in prepared.examples)
-    work = (
-        *("steps", "examples", "tokens", "flops"),
-        *("bytes_down", "bytes_up", "bytes_validation"),
-    )
+    work = ("steps", "examples", "tokens", "flops")
     return {
         "task_title": task.title,
         "domain": task.domain,
@@ -97,7 +95,15 @@ def summary(
         **scores_of(items),
         **_privacy(prepared, rounds),
         **{name: _sum([record[name] for record in rounds]) for name in work},
+        **_bytes(rounds),
     }
+
+
+def _bytes(rounds: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """By kind; of secure aggregation only where there is any. An abandoned round lacks some."""
+    masked = [way for way in MASKED if any(f"bytes_{way}" in record for record in rounds)]
+    kinds = [f"bytes_{way}" for way in (*BYTES, *masked)]
+    return {kind: sum(record.get(kind, 0) for record in rounds) for kind in kinds}
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

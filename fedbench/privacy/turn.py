@@ -9,9 +9,7 @@ from typing import Any
 from torch import nn
 
 from fedbench.config import RunConfig
-from fedbench.models.tensors import Tensors
 from fedbench.privacy.accounting import Releases, noise_for
-from fedbench.privacy.clipping import clipped
 from fedbench.privacy.ledger import debit
 from fedbench.privacy.noise import simulated
 from fedbench.privacy.per_example import poisson_batches, private
@@ -66,9 +64,3 @@ def private_turn(
         by_batch(model, config), privacy.clip, noise, rate * count, simulated(*key), frozen
     )
     return batches, gradient
-
-
-def limited(config: RunConfig, update: Tensors) -> Tensors:
-    """What is really sent, within the limit of what a private site may add."""
-    privacy = config.private("site")
-    return update if privacy is None else clipped(update, privacy.clip)

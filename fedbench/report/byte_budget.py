@@ -14,9 +14,9 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from fedbench.report.cells import Cell
-from fedbench.report.codec_table import BYTES, codecs_of, federated
+from fedbench.report.codec_table import codecs_of, federated
 from fedbench.report.tables import facts_of
-from fedbench.store import Run
+from fedbench.store import BYTES, MASKED, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,8 +60,9 @@ def quality_under_budget(runs: Iterable[Run], budgets: Sequence[float] = BUDGETS
 
 
 def spent_until(run: Run) -> list[int]:
-    """Bytes up to and with each round, both ways, validation included, of all sites."""
-    each = (sum(record.get(f"bytes_{way}", 0) for way in BYTES) for record in run.rounds)
+    """Bytes up to and with each round, both ways, of all sites: validation, keys and shares too."""
+    ways = (*BYTES, *MASKED)
+    each = (sum(record.get(f"bytes_{way}", 0) for way in ways) for record in run.rounds)
     return list(accumulate(each))
 
 

@@ -17,7 +17,7 @@ from fedbench.report.cells import Cell, cells, whole
 from fedbench.report.gains import gains_over, untested
 from fedbench.report.scores import ACCURACY, mean_of
 from fedbench.report.tables import SIGNIFICANT, facts_of, score_row
-from fedbench.store import Run
+from fedbench.store import MASKED, Run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +145,7 @@ def _row(cell: Cell, score: stats.Estimate) -> dict[str, Any]:
         "codec_down": cell.config.codec_down,
         **{f"bytes_{way}": mean(one[way] for one in each) for way in BYTES},
         "bytes_up_all": _uploaded(cell),
-        "bytes_all": mean(total(run, *BYTES) for run in cell.runs),
+        "bytes_all": mean(total(run, *BYTES, *MASKED) for run in cell.runs),
         "rounds": cell.config.rounds,
         "learning_rate": cell.config.learning_rate,
     }
@@ -160,7 +160,7 @@ def _fewer(cell: Cell, reference: Cell | None) -> dict[str, float]:
     def bytes_of(one: Cell, *ways: str) -> int:
         return sum(total(run, *ways) for run in one.runs if run.config.seed in both)
 
-    ways = {"times_fewer_up": ("up",), "times_fewer": BYTES}
+    ways = {"times_fewer_up": ("up",), "times_fewer": (*BYTES, *MASKED)}
     return {n: bytes_of(reference, *w) / bytes_of(cell, *w) for n, w in ways.items() if both}
 
 

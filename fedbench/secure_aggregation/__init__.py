@@ -20,7 +20,9 @@ sign the set U3) are left out: a server that lies about who advertised what, or 
 sites different sets, is not noticed. A site still refuses what it can see to be wrong: both
 secrets of one site, a second request in one attempt, a key of its own that is not its own, a share
 that was altered. The server notices wrong shares of a missing site's key, which must make what was
-advertised. It cannot notice wrong shares of a seed: one site that reveals one spoils the sum.
+advertised, and of a seed: every vector ends with 128 bits of zeros (:data:`.masks.TAIL`), in whose
+sum a mask shows that stayed on. One site that reveals a wrong share spoils the attempt and not the
+sum. It cannot notice a vector that is false below its masks.
 
 **What remains to be learned.** The sum itself; who took part in which exchange. Of two sums that
 differ by one site's vector, an observer of both learns that vector: two attempts at one round that
@@ -35,7 +37,14 @@ would have every site share and mask with k neighbours instead of all: the same 
 roster and a delivery that list neighbours only.
 """
 
-from fedbench.secure_aggregation.fixed_point import FixedPoint, clipped, decoded, encoded
+from fedbench.secure_aggregation.fixed_point import (
+    FixedPoint,
+    check_finite,
+    clipped,
+    decoded,
+    encoded,
+    shortened,
+)
 from fedbench.secure_aggregation.messages import (
     BadExchange,
     Blocks,
@@ -66,6 +75,7 @@ __all__ = [
     "TooFewSites",
     "advertise",
     "aggregate",
+    "check_finite",
     "clipped",
     "collect",
     "decoded",
@@ -74,6 +84,7 @@ __all__ = [
     "mask",
     "roster",
     "share",
+    "shortened",
     "unmask",
     "unmasked",
     "usual_threshold",

@@ -11,6 +11,10 @@ For 16 sites and a bound of 1 a unit is 7.5e-9 with 32 bits: an eighth of what f
 just below 1. What matters is the bound beside the numbers: a bound a thousand times what an update
 has costs ten bits. With a clip of the update's L2 norm, that norm is a bound of its numbers. With
 64 bits there are 2^53 steps, the most that a double tells apart, and payloads are twice as long.
+
+Rounding also makes vectors longer. Whose updates are clipped for privacy must clip them to less
+(:func:`shortened`), or a site moves the sum by more than noise is made for (Kairouz et al.,
+arXiv:2102.06387, section 4.1, round at random and bound by how much instead).
 """
 
 from __future__ import annotations
@@ -33,6 +37,7 @@ _TYPES: Mapping[int, tuple[np.dtype[Any], np.dtype[Any]]] = {
     64: (np.dtype("<u8"), np.dtype("<i8")),
 }
 _EXACT = 1 << 53  #: whole numbers up to here are doubles
+_ROUGHLY = 1e-9  #: more than doubles lose of a norm, and of a number on its way to steps
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,7 @@ class FixedPoint:
 
     @property
     def unit(self) -> float:
-        """Size of a step; a sum over n sites is off by n / 2 of them at most, and by its fp32."""
+        """Size of a step; a sum over n sites is off by n / 2 of them at most."""
         return self.bound / self.top
 
     @property
@@ -79,17 +84,19 @@ def encoded(tensors: Tensors, weight: float, scheme: FixedPoint) -> Words:
 
     Raises:
         FedbenchError: the weight is not in (0, 1], or a number is not finite or out of bounds;
-            behind a mask nobody could see it.
+            behind a mask nobody could see it. Neither it nor its tensor is told: a server reads why
+            a site takes no part.
     """
     if not 0 < weight <= 1:
         raise FedbenchError(
-            f"A site's weight is {weight:g} of the greatest: raise the public greatest weight."
+            "An update counts with nothing or beyond the greatest: raise secure.greatest_weight."
         )
+    check_finite(tensors)
     words = np.empty(count(tensors) + 1, _TYPES[scheme.bits][1])
     start = 0
     for name in sorted(tensors):
         numbers = tensors[name].detach().double().flatten()
-        _check(name, numbers, scheme.bound)
+        _check_bound(numbers, scheme.bound)
         steps = (numbers * (weight * scheme.top / scheme.bound)).round_()
         words[start : start + len(numbers)] = steps.numpy()
         start += len(numbers)
@@ -100,7 +107,10 @@ def encoded(tensors: Tensors, weight: float, scheme: FixedPoint) -> Words:
 def decoded(
     words: Words, shapes: Mapping[str, Sequence[int]], scheme: FixedPoint
 ) -> tuple[Tensors, float]:
-    """The weighted sum in fp32, and the sum of weights.
+    """The weighted sum in fp64, and the sum of weights.
+
+    In fp32, a sum of many would be rounded by more than its steps, and a site could move it by more
+    than its words do.
 
     Raises:
         FedbenchError: there are not as many words as the shapes have numbers, and one.
@@ -113,9 +123,17 @@ def decoded(
     for name in sorted(shapes):
         end = start + math.prod(shapes[name])
         numbers = torch.from_numpy(signed[start:end] * scheme.unit)
-        tensors[name] = numbers.float().reshape(tuple(shapes[name]))
+        tensors[name] = numbers.reshape(tuple(shapes[name]))
         start = end
     return tensors, int(signed[-1]) / scheme.top
+
+
+def shortened(norm: float, numbers: int, scheme: FixedPoint) -> float:
+    """The norm of so many numbers that rounding to steps takes to ``norm`` at most; perhaps none.
+
+    Rounding moves each number by half a step at most, so all of them by sqrt(numbers) halves.
+    """
+    return norm * (1 - _ROUGHLY) - math.sqrt(numbers) / 2 * scheme.unit
 
 
 def clipped(tensors: Tensors, bound: float) -> Tensors:
@@ -132,14 +150,20 @@ def _within(bound: float, dtype: torch.dtype) -> float:
     return float(nearest)
 
 
-def _check(name: str, numbers: torch.Tensor, bound: float) -> None:
-    if not len(numbers):
-        return
-    low, high = (float(end) for end in torch.aminmax(numbers))
-    if not math.isfinite(low + high):
-        raise FedbenchError(f"{name} holds a number that is not finite: it cannot be summed.")
-    if (largest := max(-low, high)) > bound:
+def check_finite(tensors: Tensors) -> None:
+    """Make sure that all numbers can be summed.
+
+    Raises:
+        FedbenchError: one cannot. It says nothing else of them, for a server will read it.
+    """
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()):
         raise FedbenchError(
-            f"{name} holds {largest:.3g}, beyond the bound {bound:g} of secure sums: clip updates "
-            "or raise the bound."
+            "An update is not finite and cannot be summed: lower the learning rate."
+        )
+
+
+def _check_bound(numbers: torch.Tensor, bound: float) -> None:
+    if len(numbers) and max(abs(float(end)) for end in torch.aminmax(numbers)) > bound:
+        raise FedbenchError(
+            "An update holds a number beyond what secure sums hold: clip it or raise secure.bound."
         )

@@ -19,6 +19,9 @@ Words = NDArray[Any]
 Sign = Literal[1, -1]
 #: bytes made at a time: what fits a core's own cache beside the piece of the vector
 _CHUNK = 1 << 17
+#: bytes of zeros that every vector ends with before it is masked: a mask that stays on a sum shows
+#: in them, but once in 2^128
+TAIL = 16
 _ZEROS = memoryview(bytes(_CHUNK))
 
 

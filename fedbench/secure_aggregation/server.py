@@ -16,7 +16,7 @@ import numpy as np
 
 from fedbench.secure_aggregation.fixed_point import FixedPoint
 from fedbench.secure_aggregation.keys import KEY, agreed, derived, new_key, public_of
-from fedbench.secure_aggregation.masks import Words, shift, sign_of
+from fedbench.secure_aggregation.masks import TAIL, Words, shift, sign_of
 from fedbench.secure_aggregation.messages import BadExchange, Blocks, Reveal, Terms
 from fedbench.secure_aggregation.shares import combined
 from fedbench.secure_aggregation.site import PUBLIC, SEALED, SEED
@@ -96,13 +96,13 @@ def collect(
     Args:
         shared: who shared, and was asked for a vector.
         masked: little-endian words by site.
-        length: of every vector, in words.
+        length: of every vector, in words, without the zeros at its end.
 
     Raises:
         TooFewSites: fewer came than the threshold.
         BadExchange: a vector has another length, comes twice, or from somebody else.
     """
-    total = np.zeros(length, scheme.words)
+    total = np.zeros(length + TAIL // scheme.words.itemsize, scheme.words)
     arrived = set[str]()
     for site, body in masked:
         _fits(site, body, total.nbytes)
@@ -132,7 +132,8 @@ def unmasked(
 
     Raises:
         TooFewSites: fewer revealed their shares than the threshold.
-        BadExchange: a reply does not fit, or shares do not make the key that a site advertised.
+        BadExchange: a reply does not fit, shares do not make the key that a site advertised, or a
+            mask stays on, because shares of a seed are wrong or a vector did not end with zeros.
     """
     total, asked = collected.total, collected.reveal
     terms.require(revealed, "revealed their shares")
@@ -149,7 +150,13 @@ def unmasked(
     begin = SEED * len(asked.arrived)
     for place, site in enumerate(asked.missing):
         _unpair(terms, keys.each(PUBLIC), asked, total, site, secret(begin + KEY * place, KEY))
-    return total
+    length = len(total) - TAIL // total.itemsize
+    if total[length:].any():
+        raise BadExchange(
+            "The shares that were revealed do not take all masks off: somebody's are wrong, and "
+            "the sum is given up."
+        )
+    return total[:length]
 
 
 def _unpair(

@@ -15,8 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+import numpy as np
+
 from fedbench.secure_aggregation.keys import KEY, agreed, derived, new_key, public_of
-from fedbench.secure_aggregation.masks import Words, shift, sign_of
+from fedbench.secure_aggregation.masks import TAIL, Words, shift, sign_of
 from fedbench.secure_aggregation.messages import BadExchange, Blocks, Reveal, Terms
 from fedbench.secure_aggregation.shares import OVERHEAD, opened, sealed, split
 
@@ -129,7 +131,7 @@ def mask(private: Private, delivery: Blocks, words: Words) -> tuple[Private, Wor
         sender: opened(*_transit(private, keys, sender, site), blob, sender)
         for sender, blob in others.items()
     }
-    masked = words.copy()
+    masked = np.concatenate([words, np.zeros(TAIL // words.itemsize, words.dtype)])
     shift(masked, derived(private.seed, terms.info("own mask", site)), 1)
     for other in others:
         info = terms.info("common mask", *sorted((site, other)))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 import fedbench
 from fedbench import freshness, running, store
+from fedbench.budgets import spent
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.exporting import export
@@ -284,6 +285,16 @@ def test_the_record_says_what_was_computed_and_from_what(configure):
     assert found.metrics["trainable_parameters"] * 4 == found.metrics["adapter_bytes"]
     for way in ("bytes_down", "bytes_up"):
         assert found.metrics[way] == sum(record[way] for record in found.rounds)
+
+
+def test_keys_and_shares_are_bytes_of_a_run_under_masks_and_of_no_other(configure):
+    hidden, plain = run(configure(secure={})), run(configure())
+    for way in ("down", "up", "validation", "keys", "unmask"):
+        assert hidden.metrics[f"bytes_{way}"] == sum(r[f"bytes_{way}"] for r in hidden.rounds) > 0
+    counted = {name for name in hidden.metrics if name.startswith("bytes_")}
+    assert sum(hidden.metrics[name] for name in counted) == sum(map(spent, hidden.rounds))
+    of_masks = {"bytes_keys", "bytes_unmask"}
+    assert {name for name in plain.metrics if name.startswith("bytes_")} == counted - of_masks
 
 
 def test_a_trained_setting_in_which_no_site_can_train_is_refused(configure):

@@ -98,6 +98,15 @@ def test_bytes_are_those_of_a_site_and_round_and_of_all(runs):
     assert frame.loc["fp32", "times_fewer"] == 1
 
 
+def test_keys_and_shares_are_among_all_bytes():
+    (run,) = made(seeds=(0,))
+    before = codec_table([run])["bytes_all"][0], spent_until(run)[-1]
+    run.rounds[0].update(bytes_keys=700, bytes_unmask=70)
+    run.rounds[1].update(bytes_keys=7)
+    assert codec_table([run])["bytes_all"][0] == before[0] + 777
+    assert spent_until(run)[-1] == before[1] + 777
+
+
 def test_a_cohort_that_validates_alone_shares_its_bytes():
     (run,) = made(seeds=(0,), participation=0.5, validated_by="cohort")
     for record in run.rounds:

@@ -242,7 +242,7 @@ def test_replies_that_do_not_fit_are_refused_with_the_name_of_the_site():
 def test_vectors_are_added_as_they_come_and_none_is_kept():
     terms, length = terms_of(20), 250_000
     scheme = scheme_of(terms)
-    arriving = ((site, np.ones(length, scheme.words).data.cast("B")) for site in terms.sites)
+    arriving = ((site, np.ones(length + 4, scheme.words).data.cast("B")) for site in terms.sites)
     tracemalloc.start()
     collected = collect(terms, terms.sites, arriving, length, scheme)
     peak = tracemalloc.get_traced_memory()[1]

@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from fedbench.secure_aggregation import Blocks, TooFewSites, aggregate, collect, roster, unmasked
+from fedbench.secure_aggregation import (
+    BadExchange,
+    Blocks,
+    TooFewSites,
+    aggregate,
+    collect,
+    roster,
+    unmasked,
+)
 from fedbench.wire import opened
 
 from .attempts import scheme_of, terms_of
@@ -68,35 +76,54 @@ def test_all_that_a_server_received_and_one_share_too_few_do_not_make_the_sum():
     keys = roster(terms, _bodies(transcript, "advertise"))
     shares = _bodies(transcript, "unmask")
 
-    def from_shares_of(count, threshold):
-        masked = _bodies(transcript, "mask").items()
-        collected = collect(terms, terms.sites, masked, length, scheme)
+    def collected():
+        return collect(terms, terms.sites, _bodies(transcript, "mask").items(), length, scheme)
+
+    def from_shares_of(count, threshold, collected):
         some = {site: shares[site] for site in terms.sites[:count]}
         return unmasked(replace(terms, threshold=threshold), keys, collected, some)
 
     enough = terms.threshold
-    assert from_shares_of(enough, enough).tolist() == words.tolist()
+    assert from_shares_of(enough, enough, collected()).tolist() == words.tolist()
     with pytest.raises(TooFewSites):
-        from_shares_of(enough - 1, enough)
+        from_shares_of(enough - 1, enough, collected())
     # A server that combines them all the same: the seeds are wrong, and the masks stay on.
-    forced = from_shares_of(enough - 1, enough - 1)
+    kept = collected()
+    with pytest.raises(BadExchange, match="do not take all masks off"):
+        from_shares_of(enough - 1, enough - 1, kept)
+    forced = kept.total[:length]
     counts = np.bincount(np.frombuffer(forced.tobytes(), np.uint8), minlength=256)
     expected = forced.nbytes / 256
     assert ((counts - expected) ** 2 / expected).sum() < chi2.isf(1e-6, 255)
     assert (forced == words).mean() < 0.001
 
 
-def test_a_wrong_share_of_a_seed_spoils_the_sum_as_the_documentation_admits():
+@pytest.mark.parametrize("bits", [32, 64])
+@pytest.mark.parametrize("bit", range(0, 4 * 128, 37))
+def test_one_wrong_bit_in_one_share_of_any_seed_gives_no_sum(bit, bits):
     terms = terms_of(4)
-    scheme = scheme_of(terms)
-    words, transcript = aggregate(_vectors(terms, scheme), terms, scheme)
+    scheme = scheme_of(terms, bits=bits)
+    _, transcript = aggregate(_vectors(terms, scheme), terms, scheme)
     revealed = _bodies(transcript, "unmask")
-    spoiled = bytes([revealed["site-00"][0] ^ 1]) + revealed["site-00"][1:]
+    spoiled = bytearray(revealed["site-00"])
+    spoiled[bit // 8] ^= 1 << bit % 8
     masked = _bodies(transcript, "mask").items()
     collected = collect(terms, terms.sites, masked, 7, scheme)
     keys = Blocks.of(_bodies(transcript, "advertise"))
-    wrong = unmasked(terms, keys, collected, revealed | {"site-00": spoiled})
-    assert wrong.tolist() != words.tolist()
+    with pytest.raises(BadExchange, match="do not take all masks off"):
+        unmasked(terms, keys, collected, revealed | {"site-00": bytes(spoiled)})
+
+
+def test_a_vector_that_does_not_end_with_zeros_gives_no_sum():
+    terms = terms_of(4)
+    scheme = scheme_of(terms)
+    _, transcript = aggregate(_vectors(terms, scheme), terms, scheme)
+    masked = _bodies(transcript, "mask")
+    masked["site-02"] = masked["site-02"][:-1] + bytes([masked["site-02"][-1] ^ 1])
+    collected = collect(terms, terms.sites, masked.items(), 7, scheme)
+    keys = Blocks.of(_bodies(transcript, "advertise"))
+    with pytest.raises(BadExchange, match="do not take all masks off"):
+        unmasked(terms, keys, collected, _bodies(transcript, "unmask"))
 
 
 def test_what_was_received_does_not_show_its_bytes():

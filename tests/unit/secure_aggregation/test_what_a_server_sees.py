@@ -15,6 +15,7 @@ from fedbench.secure_aggregation.shares import combined
 from fedbench.secure_aggregation.site import PUBLIC, SEED
 
 from .attempts import attempt, scheme_of, terms_of
+from .secrecy import completing
 
 LENGTH = 20_000
 #: a false alarm once in a million vectors; what is not masked lies far beyond
@@ -47,7 +48,7 @@ def test_every_vector_that_a_server_receives_looks_uniform_and_like_no_plain_one
     for site, body in seen.vectors.items():
         assert _chi_square(plain[site].tobytes()) > 10 * UNIFORM  # the test can tell
         assert _chi_square(body) < UNIFORM
-        masked = np.frombuffer(body, scheme.words).astype(float)
+        masked = np.frombuffer(body, scheme.words)[:LENGTH].astype(float)
         for other in plain.values():
             signed = other.view(scheme.words.str.replace("u", "i")).astype(float)
             assert abs(np.corrcoef(masked, signed)[0, 1]) < 5 / np.sqrt(LENGTH)
@@ -68,7 +69,8 @@ def test_a_vector_that_arrives_too_late_stays_hidden_although_the_key_of_its_sit
         shift(late, agreed(state.masking, keys[other][KEY:], info, other), 1)
     assert _chi_square(late.tobytes()) < UNIFORM
     shift(late, derived(state.seed, terms.info("own mask", "site-03")), -1)
-    assert late.tolist() == plain.tolist()
+    assert late[:LENGTH].tolist() == plain.tolist()
+    assert not late[LENGTH:].any()
 
 
 def test_fewer_shares_than_the_threshold_reveal_nothing_of_a_seed_or_a_key():
@@ -77,15 +79,21 @@ def test_fewer_shares_than_the_threshold_reveal_nothing_of_a_seed_or_a_key():
     _, seen = attempt(terms, _plain(terms, scheme), scheme, [[], [], ["site-05"], []])
     index = {site: terms.sites.index(site) + 1 for site in seen.revealed}
     start = SEED * len(seen.collected.reveal.arrived)
-    enough, fewer = (list(index)[: terms.threshold - less] for less in (0, 1))
+    seed, key = slice(0, SEED), slice(start, start + KEY)  # of site-00, and of site-05
 
-    def key(sites):
-        return combined({index[s]: seen.revealed[s][start : start + KEY] for s in sites})
+    def shares(sites, of):
+        return {index[site]: seen.revealed[site][of] for site in sites}
 
+    enough, fewer = (sorted(index)[: terms.threshold - less] for less in (0, 1))
+    last = index[enough[-1]]
     true = seen.privates["site-05"].masking  # it shared, then fell silent
-    assert key(enough) == true
-    assert key(fewer)[:16] != true[:16]
-    assert key(fewer)[16:] != true[16:]
+    assert combined(shares(enough, key)) == true
+    for other in (true[:16] + bytes(16), bytes(16) + true[16:], bytes([true[0] ^ 1]) + true[1:]):
+        known = shares(fewer, key)
+        assert combined(known | {last: completing(known, other, last)}) == other
+    known, true = shares(fewer, seed), combined(shares(enough, seed))
+    for other in (bytes(16), true[:8] + bytes(8), bytes([true[0] ^ 1]) + true[1:]):
+        assert combined(known | {last: completing(known, other, last)}) == other
 
 
 def test_no_secret_and_no_share_is_among_what_a_server_receives_before_the_last_exchange():
