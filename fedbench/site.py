@@ -24,7 +24,7 @@ from fedbench.models.ranks import narrowed, widened
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.optimizers import Start
 from fedbench.phases import phase
-from fedbench.privacy.turn import limited, private_turn, spend
+from fedbench.privacy.turn import keyed, limited, private_turn, spend
 from fedbench.receiving import Header
 from fedbench.rules import rule_of
 from fedbench.rules.rule import Message, State, Work
@@ -86,7 +86,7 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
         folder = context.folder / context.site
         reply, body = masking.agree(folder, context.site, header, bytes(content))
     else:
-        reply, body = _done(context, {**header, "seal": seal(payload)}, content)
+        reply, body = _done(context, header, content)
     answer = framed({"site": context.site, "answers": seal(payload), **reply}, body)
     return context.attack.reply(answer, context.folder / context.site)
 
@@ -107,6 +107,7 @@ def _done(context: SiteContext, header: Header, content: memoryview) -> tuple[He
         load_tensors(context.model, adapter)
     except ValueError as error:
         raise BadPayload(f"A payload does not fit the model: {error}.") from None
+    header = keyed(config, header, tensors | joined(**state))
     return _TASKS[header["kind"]](context, header, message, state)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,27 @@ from fedbench.protection import PrivacyConfig
 from fedbench.train import Gradient, by_batch
 
 Header = Mapping[str, Any]
+#: what a message to train says beside what it asks for: shares sealed anew in every attempt
+_OF_MASKS = frozenset({"senders", "shares"})
+
+
+def keyed(config: RunConfig, header: Header, tensors: Tensors) -> Header:
+    """The header with ``release``: a digest of all that a turn of private examples starts from.
+
+    The same turn, asked for again, is the same release, under the same noise; any other is not.
+
+    Args:
+        config: privacy is read here; without that of examples, nothing is released by them.
+        header: of the message; the shares that it may carry are no part of the turn.
+        tensors: what the site was told, and its own state.
+    """
+    if config.private("example") is None:
+        return header
+    asked = {name: value for name, value in header.items() if name not in _OF_MASKS}
+    found = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+    for name in sorted(tensors):
+        found.update(name.encode() + tensors[name].double().numpy().tobytes())
+    return {**header, "release": found.hexdigest()}
 
 
 def releases(config: RunConfig, privacy: PrivacyConfig, count: int, header: Header) -> Releases:
@@ -47,7 +70,7 @@ def spend(
     if privacy is None:
         return {}
     cost = releases(config, privacy, count, header)
-    path, key = folder / site / "privacy.json", f"{header['round']}/{header['seal']}"
+    path, key = folder / site / "privacy.json", f"{header['round']}/{header['release']}"
     spent = debit(path, key, cost, [site], privacy.delta, privacy.accountant, privacy.epsilon)
     return {"epsilon": spent[site]}
 
@@ -59,8 +82,8 @@ def private_turn(
     privacy = config.private("example")
     assert privacy is not None
     noise, rate, steps = releases(config, privacy, count, header)
-    # The message is part of the key: were two answered under the same noise, it would cancel out.
-    key = (config.seed, site, header["round"], header["seal"])
+    # Were two different turns noised alike, the difference of their updates would be free of it.
+    key = (config.seed, site, header["round"], header["release"])
     batches = poisson_batches(count, rate, steps, *key)
     gradient = private(
         by_batch(model, config), privacy.clip, noise, rate * count, simulated(*key), frozen

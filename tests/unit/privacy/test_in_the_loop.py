@@ -15,16 +15,43 @@ from fedbench.reduction import noise_of, release_of
 from fedbench.resolving import resolve
 from fedbench.rules import RULES, rule_of
 from fedbench.site import handle
+from fedbench.wire import framed
 from tests import bigram
-from tests.payloads import TRAIN, asking, header_of, update_of
+from tests.payloads import TRAIN, VALIDATE, asking, header_of, update_of
 from tests.unit.test_federation import HELD, Killed, killing, run, same
 
+SECURE = {"bound": 4.0, "greatest_weight": 1.0}
 SITES = {"unit": "site", "clip": 0.5, "noise": 1.0}
 EXAMPLES = {"unit": "example", "clip": 0.5, "noise": 1.0}
 
 
 def asked(privacy, **values):
     return bigram.config(**{"privacy": privacy, "sites": 3, **values})
+
+
+def masked_examples():
+    """Both at once: the budget is what two rounds cost, and no more."""
+    return asked(EXAMPLES | {"noise": None, "epsilon": 8.0}, secure=SECURE, rounds=2)
+
+
+def test_private_examples_under_masks_are_the_same_bits_twice(tmp_path):
+    """Shares are sealed anew in every attempt; noise and batches do not see them."""
+    first, second = (run(masked_examples(), tmp_path / name) for name in "ab")
+    assert same(first.adapter, second.adapter)
+    assert first.log == second.log
+
+
+@pytest.mark.parametrize("exchange", range(8))
+def test_private_examples_under_masks_end_with_the_same_bits_and_no_refusal_killed_anywhere(
+    tmp_path, exchange
+):
+    undisturbed = run(masked_examples(), tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(masked_examples(), tmp_path / "cut", engine=killing(exchange, 2))
+    resumed = run(masked_examples(), tmp_path / "cut")
+    assert same(resumed.adapter, undisturbed.adapter)
+    assert resumed.log == undisturbed.log
+    assert not any("refused" in record for record in resumed.log)
 
 
 @pytest.mark.parametrize("privacy", [SITES, EXAMPLES])
@@ -139,6 +166,20 @@ def test_two_messages_of_one_round_are_two_releases_under_two_noises(tmp_path):
     assert spent[0] == spent[1] < spent[2]
     update, _, other = (update_of(reply, first) for reply in replies)
     assert norm({n: update[n] - other[n] for n in first}) > 0.3 * norm(update)
+
+
+def test_what_a_site_held_is_part_of_what_its_noise_is_keyed_by(tmp_path):
+    """A message that only says "as before" stands for other tensors once others came before."""
+    context = bigram.contexts(HELD, asked(EXAMPLES, codec_down="delta+fp32"), tmp_path)["site-00"]
+    first = bigram.initial()
+    second = {name: tensor + 1e-3 for name, tensor in first.items()}
+    updates = []
+    for told in (first, second):
+        handle(context, asking(VALIDATE, rule_of("fedavg").broadcast(told, "site-00")))
+        again = framed(TRAIN | {"form": "same", "holds": 0, "schema": "", "codec": "fp32"}, b"")
+        updates.append(update_of(handle(context, again), first))
+    apart = {name: updates[0][name] - updates[1][name] for name in first}
+    assert norm(apart) > 0.3 * norm(updates[0])
 
 
 def test_other_sites_heard_in_the_same_round_are_another_release_under_other_noise():
