@@ -24,7 +24,7 @@ from fedbench.models.ranks import narrowed, widened
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.optimizers import Start
 from fedbench.phases import phase
-from fedbench.privacy.turn import keyed, limited, private_turn, spend
+from fedbench.privacy.turn import keyed, limited, private_turn, spend, told_of_work
 from fedbench.receiving import Header
 from fedbench.rules import rule_of
 from fedbench.rules.rule import Message, State, Work
@@ -118,7 +118,7 @@ def _train(
     rule, config = rule_of(context.config.rule), context.config
     of_rule = state.get("rule", {})
     try:
-        spent = spend(config, len(context.training), header, context.site, context.folder)
+        spent = spend(config, header, context.site, context.folder)
         report = _turn(context, header, rule.local(message, of_rule))
     except FedbenchError as error:
         raise BadPayload(str(error)) from None
@@ -191,16 +191,9 @@ def _batches(
 
 
 def _work(config: RunConfig, header: Header, report: TrainReport) -> dict[str, Any]:
-    """What a site says of a turn: nothing of its examples where it is private, or masked."""
-    told = {"kind": "update", "round": header["round"], "steps": report.steps}
-    if config.privacy is not None or config.secure is not None:
-        return told
-    return told | {
-        "examples": report.examples,
-        "tokens": report.tokens,
-        "flops": report.flops,
-        "loss": report.loss,
-    }
+    """What a site says of a turn: nothing that tells of its examples if it is private or masked."""
+    told = {name: getattr(report, name) for name in told_of_work(config)}
+    return {"kind": "update", "round": header["round"], **told}
 
 
 def _validate(

@@ -21,6 +21,8 @@ from fedbench.protection import PrivacyConfig
 from fedbench.train import Gradient, by_batch
 
 Header = Mapping[str, Any]
+#: what a site says of its work where nobody is private
+WORK = ("steps", "examples", "tokens", "flops", "loss")
 #: what a message to train says beside what it asks for: shares sealed anew in every attempt
 _OF_MASKS = frozenset({"senders", "shares"})
 
@@ -44,23 +46,34 @@ def keyed(config: RunConfig, header: Header, tensors: Tensors) -> Header:
     return {**header, "release": found.hexdigest()}
 
 
-def releases(config: RunConfig, privacy: PrivacyConfig, count: int, header: Header) -> Releases:
-    """The steps of one turn of a site with ``count`` training examples.
+def told_of_work(config: RunConfig) -> tuple[str, ...]:
+    """What a site says of a turn, by the fields of :class:`fedbench.train.TrainReport`.
 
-    Each step is a release about a batch that an example is in with probability batch size / count.
+    Where sites are private, or updates masked, nothing; where examples are, only the number of
+    steps, which follows from the configuration. All else depends on examples or their count.
+    """
+    if config.private("example") is not None:
+        return ("steps",)
+    return () if config.privacy is not None or config.secure is not None else WORK
+
+
+def releases(config: RunConfig, privacy: PrivacyConfig, header: Header) -> Releases:
+    """The steps of one turn: a function of what all know, whatever a site holds.
+
+    Each step is a release about a batch that an example is in with probability batch size /
+    ``privacy.examples``, and there are as many as process it ``local_passes`` times on average.
     Where epsilon alone is given, the noise is what lets the site take part in all rounds.
     """
-    rate = min(1.0, config.batch_size / count)
-    steps = max(1, round(count * header["local_passes"] / config.batch_size))
+    assert privacy.examples is not None
+    of_a_pass = max(1.0, privacy.examples / config.batch_size)
+    rate, steps = 1 / of_a_pass, max(1, round(of_a_pass * header["local_passes"]))
     noise = privacy.noise or noise_for(
         privacy.epsilon or 0.0, privacy.delta, rate, steps * config.rounds, privacy.accountant
     )
     return Releases(noise, rate, steps)
 
 
-def spend(
-    config: RunConfig, count: int, header: Header, site: str, folder: Path
-) -> dict[str, float]:
+def spend(config: RunConfig, header: Header, site: str, folder: Path) -> dict[str, float]:
     """Debit a turn from the site's budget, before it begins; nothing without such privacy.
 
     Raises:
@@ -69,7 +82,7 @@ def spend(
     privacy = config.private("example")
     if privacy is None:
         return {}
-    cost = releases(config, privacy, count, header)
+    cost = releases(config, privacy, header)
     path, key = folder / site / "privacy.json", f"{header['round']}/{header['release']}"
     spent = debit(path, key, cost, [site], privacy.delta, privacy.accountant, privacy.epsilon)
     return {"epsilon": spent[site]}
@@ -78,15 +91,21 @@ def spend(
 def private_turn(
     config: RunConfig, model: nn.Module, count: int, header: Header, site: str, frozen: Set[str]
 ) -> tuple[list[list[int]], Gradient]:
-    """Poisson batches, and the gradient that is clipped by example and noised."""
+    """Poisson batches of ``count`` examples, and the gradient, clipped by example and noised.
+
+    The gradient is divided by the size of a batch that a site of ``privacy.examples`` has on
+    average: a site that holds more counts more, as it does without privacy.
+    """
     privacy = config.private("example")
     assert privacy is not None
-    noise, rate, steps = releases(config, privacy, count, header)
+    assert privacy.examples is not None
+    noise, rate, steps = releases(config, privacy, header)
+    expected = min(config.batch_size, privacy.examples)
     # Were two different turns noised alike, the difference of their updates would be free of it.
     key = (config.seed, site, header["round"], header["release"])
     batches = poisson_batches(count, rate, steps, *key)
     gradient = private(
-        by_batch(model, config), privacy.clip, noise, rate * count, simulated(*key), frozen
+        by_batch(model, config), privacy.clip, noise, expected, simulated(*key), frozen
     )
     return batches, gradient
 

@@ -11,6 +11,8 @@ from fedbench.engines.in_process import InProcess
 from fedbench.errors import FedbenchError
 from fedbench.privacy.accounting import Releases, epsilon
 from fedbench.privacy.clipping import norm
+from fedbench.privacy.per_example import poisson_batches
+from fedbench.privacy.turn import WORK, releases
 from fedbench.reduction import noise_of, release_of
 from fedbench.resolving import resolve
 from fedbench.rules import RULES, rule_of
@@ -22,7 +24,7 @@ from tests.unit.test_federation import HELD, Killed, killing, run, same
 
 SECURE = {"bound": 4.0, "greatest_weight": 1.0}
 SITES = {"unit": "site", "clip": 0.5, "noise": 1.0}
-EXAMPLES = {"unit": "example", "clip": 0.5, "noise": 1.0}
+EXAMPLES = {"unit": "example", "examples": 3, "clip": 0.5, "noise": 1.0}
 
 
 def asked(privacy, **values):
@@ -152,6 +154,66 @@ def test_nothing_but_the_noised_update_tells_of_private_examples(tmp_path):
     assert {log[0][name] for name in ("examples", "tokens", "flops", "train_loss")} == {None}
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"privacy": EXAMPLES}, {"steps", "epsilon"}),
+        ({"privacy": EXAMPLES | {"noise": None, "epsilon": 8.0}}, {"steps", "epsilon"}),
+        ({"privacy": SITES}, set()),
+        ({"secure": SECURE, "privacy": EXAMPLES}, {"steps", "epsilon"}),
+        ({"secure": SECURE | {"greatest_weight": 8.0}, "privacy": None}, set()),
+    ],
+)
+def test_headers_and_log_say_the_same_whether_a_site_holds_one_example_more(tmp_path, values, told):
+    """They follow from the configuration, and from no private count; only scores do not."""
+
+    def federation(name, held):
+        headers = []
+
+        class Listening(InProcess):
+            def exchange(self, messages, deadline=None):
+                for site, reply in super().exchange(messages, deadline):
+                    if header_of(reply)["kind"] == "update":
+                        headers.append(header_of(reply))
+                    yield site, reply
+
+        return headers, run(asked(**values), tmp_path / name, held, Listening).log
+
+    def without(records, *names):
+        return [{n: v for n, v in one.items() if n not in names} for one in records]
+
+    more = HELD | {"site-01": [*HELD["site-01"], *bigram.sequences((5, 2))]}
+    (headers, log), (others, other) = federation("a", HELD), federation("b", more)
+    assert headers
+    assert all(told == header.keys() & {"steps", "epsilon", *WORK} for header in headers)
+    # After the first round, a message's own seal says what was released before it.
+    assert without(headers, "answers") == without(others, "answers")
+    scores = ("validation_loss", "validation_accuracy", "update_spread", "bytes_validation")
+    assert without(log, *scores) == without(other, *scores)
+    assert {record["steps"] for record in log} == ({3 * 3} if "steps" in told else {None})
+
+
+@pytest.mark.parametrize("held", [3, 24, 48])
+def test_an_example_is_processed_as_often_as_asked_for_whatever_a_site_really_holds(held):
+    config = asked(EXAMPLES | {"examples": 24}, batch_size=3)
+    _, rate, steps = releases(config, config.privacy, {"local_passes": 2.0})
+    assert (rate, steps) == (1 / 8, 16)
+    drawn = [poisson_batches(held, rate, steps, held, n) for n in range(400)]
+    each = sum(len(batch) for batches in drawn for batch in batches) / len(drawn) / held
+    assert each == pytest.approx(2.0, rel=0.05)
+
+
+def test_a_step_is_divided_by_a_public_number_so_that_who_holds_more_moves_further(tmp_path):
+    """With hardly any noise, twice the same examples make twice the sum of their gradients."""
+    privacy = EXAMPLES | {"examples": 2, "clip": 100.0, "noise": 1e-6}
+    config = asked(privacy, rounds=1, passes=1, optimizer="sgd", gradient_clip=1e9, warmup=0)
+    moves = [
+        norm(run(config, tmp_path / str(n), {"site-00": bigram.sequences(*[(1, 2)] * n)}).adapter)
+        for n in (1, 2, 4)
+    ]
+    assert moves == pytest.approx([moves[0], 2 * moves[0], 4 * moves[0]], rel=1e-3)
+
+
 def test_two_messages_of_one_round_are_two_releases_under_two_noises(tmp_path):
     """Under the same noise, the difference of two answers would be free of it."""
     context = bigram.contexts(HELD, asked(EXAMPLES), tmp_path)["site-00"]
@@ -217,6 +279,9 @@ def test_privacy_of_sites_goes_with_rules_that_add_up_updates_and_no_others(rule
         ({"privacy": SITES, "setting": "centralized"}, "no meaning in the setting centralized"),
         ({"privacy": SITES, "partition": {"ranks": (4,)}}, "not derived for sites of unequal"),
         ({"privacy": EXAMPLES, "dropout": 0.1}, "take dropout = 0"),
+        ({"privacy": EXAMPLES | {"examples": None}}, "so is how many a site holds; say how many"),
+        ({"privacy": EXAMPLES | {"examples": 0}}, "privacy.examples = 0"),
+        ({"privacy": SITES | {"examples": 9}}, "examples has no meaning where sites are private"),
         (
             {"sampling": "poisson", "validated_by": "cohort", "participation": 0.5},
             "may draw nobody",
