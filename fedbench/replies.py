@@ -59,16 +59,6 @@ class Heard:
     refused: dict[str, str] = field(default_factory=dict)  #: why, of those that were not
     n_bytes: int = 0  #: of all of them
 
-    def whole(self) -> Heard:
-        """The same, if nothing was refused.
-
-        Raises:
-            FedbenchError: a site did not answer as asked; the last checkpoint stays.
-        """
-        for site, reason in self.refused.items():
-            raise FedbenchError(f"{site} did not answer: {reason} Start again to go on.")
-        return self
-
 
 @dataclass(frozen=True)
 class Form:

@@ -152,7 +152,10 @@ def _personalise(
     On the site's own loss and nothing else, but what the rule holds still stays as it is.
     """
     frozen = rule_of(context.config.rule).local(message, state.get("rule", {})).frozen
-    report = _turn(context, header, LocalObjective(frozen=frozen))
+    try:
+        report = _turn(context, header, LocalObjective(frozen=frozen))
+    except FedbenchError as error:
+        raise BadPayload(str(error)) from None
     keep(personal_file(context.folder, context.site), {}, trained_tensors(context.model))
     return _work(context.config, header, report), b""
 
