@@ -76,8 +76,14 @@ def check_that_any_was_accepted(config: RunConfig, log: Sequence[Mapping[str, An
     """Make sure that the shared adapter was learned from somebody.
 
     Raises:
-        FedbenchError: every update of every round was refused, or every round abandoned.
+        FedbenchError: every update of every round was refused, or every round abandoned; or a
+            budget did not leave room for one.
     """
+    if not log and config.privacy is not None:
+        raise FedbenchError(
+            f"Not one round is within privacy.epsilon = {config.privacy.epsilon:g}: take a larger "
+            "one, more privacy.noise, or leave noise out, which is then what all rounds need."
+        )
     if any(record["cohort"] for record in log) or config.private("site") is not None:
         return  # a private round is a release even of nobody
     whys = [f"{site}: {reason}" for r in log for site, reason in r.get("refused", {}).items()]

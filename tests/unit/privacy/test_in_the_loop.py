@@ -17,10 +17,10 @@ from fedbench.reduction import noise_of, release_of
 from fedbench.resolving import resolve
 from fedbench.rules import RULES, rule_of
 from fedbench.site import handle
-from fedbench.wire import framed
+from fedbench.wire import BadPayload, framed
 from tests import bigram
 from tests.payloads import TRAIN, VALIDATE, asking, header_of, update_of
-from tests.unit.test_federation import HELD, Killed, killing, run, same
+from tests.unit.test_federation import HELD, Killed, failing, killing, run, same
 
 SECURE = {"bound": 4.0, "greatest_weight": 1.0}
 SITES = {"unit": "site", "clip": 0.5, "noise": 1.0}
@@ -123,12 +123,56 @@ def test_rounds_stop_when_the_budget_of_sites_is_spent(tmp_path):
     assert max(found.log[-1]["epsilon"].values()) <= limit
 
 
+@pytest.mark.parametrize("secure", [None, SECURE])
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_rounds_stop_when_the_budget_of_examples_is_spent(tmp_path, rounds, secure):
+    whole = run(asked(EXAMPLES, secure=secure), tmp_path / "all").log
+    limit = max(whole[rounds - 1]["epsilon"].values()) * 1.01
+    log = run(asked(EXAMPLES | {"epsilon": limit}, secure=secure), tmp_path / "some").log
+    assert [record["epsilon"] for record in log] == [r["epsilon"] for r in whole[:rounds]]
+    assert not any("refused" in record for record in log)
+
+
+def test_the_budget_of_the_fastest_site_stops_the_rounds_of_all(tmp_path):
+    partition = {"sites": 3, "slowest": 0.2}
+    config = asked(EXAMPLES | {"examples": 20}, partition=partition)
+    whole = run(config, tmp_path / "all").log
+    assert whole[1]["epsilon"]["site-00"] > whole[1]["epsilon"]["site-02"]
+    limit = whole[1]["epsilon"]["site-00"] * 1.01
+    privacy = EXAMPLES | {"examples": 20, "epsilon": limit}
+    log = run(asked(privacy, partition=partition), tmp_path / "some").log
+    assert [record["epsilon"] for record in log] == [r["epsilon"] for r in whole[:2]]
+
+
 def test_a_site_whose_budget_is_spent_sends_nothing_more(tmp_path):
-    log = run(asked(EXAMPLES), tmp_path / "all").log
-    limit = max(log[0]["epsilon"].values()) * 1.01
-    log = run(asked(EXAMPLES | {"epsilon": limit}), tmp_path / "some").log
-    assert "privacy budget of" in next(iter(log[-1]["refused"].values()))
-    assert all(e <= limit for record in log for e in record.get("epsilon", {}).values())
+    limit = epsilon([Releases(1.0, 2 / 3, 2)], 1e-5, "prv") * 1.01
+    context = bigram.contexts(HELD, asked(EXAMPLES | {"epsilon": limit}), tmp_path)["site-00"]
+    message = rule_of("fedavg").broadcast(bigram.initial(), "site-00")
+    assert header_of(handle(context, asking(TRAIN, message)))["epsilon"] <= limit
+    with pytest.raises(BadPayload, match="privacy budget of site-00 is spent"):
+        handle(context, asking(TRAIN | {"round": 1}, message))
+
+
+def test_where_others_are_heard_when_a_round_is_asked_again_the_budget_may_end_it_with_a_result(
+    tmp_path,
+):
+    """The first attempt at the second round was written down, and is another release."""
+    limit = epsilon([Releases(1.0, 1.0, 2)], 1e-5, "prv") * 1.01
+    config = asked(SITES | {"epsilon": limit}, rounds=2)
+    whole = run(config, tmp_path / "whole")
+    with pytest.raises(Killed):
+        run(config, tmp_path / "cut", engine=killing(3, 0))  # as the second round is validated
+    engine = failing(lambda header: header["kind"] == "train", lambda reply: reply[:-1])
+    found = run(config, tmp_path / "cut", engine=engine)
+    assert found.log == whole.log[:1]
+    assert any(tensor.any() for tensor in found.adapter.values())
+
+
+@pytest.mark.parametrize("privacy", [SITES, EXAMPLES])
+def test_a_budget_that_no_round_is_within_is_refused_before_anybody_trains(tmp_path, privacy):
+    config = asked(privacy | {"noise": 0.1, "epsilon": 0.5})
+    with pytest.raises(FedbenchError, match=r"Not one round is within privacy.epsilon = 0.5"):
+        run(config, tmp_path, engine=killing(0, 0))
 
 
 def test_a_number_of_examples_is_never_a_weight(tmp_path):
