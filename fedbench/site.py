@@ -186,7 +186,7 @@ def _batches(
     """
     config, count = context.config, len(context.training)
     key = (config.seed, context.site)
-    if config.private("example") is not None:
+    if config.private("example") is not None and header["local_passes"]:
         return private_turn(config, context.model, count, header, context.site, objective.frozen)
     chosen = examples_of_turn(count, count * header["local_passes"], header["turn"], *key)
     lengths = [len(answered.tokens) for answered in context.training]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -61,12 +62,14 @@ def releases(config: RunConfig, privacy: PrivacyConfig, header: Header) -> Relea
     """The steps of one turn: a function of what all know, whatever a site holds.
 
     Each step is a release about a batch that an example is in with probability batch size /
-    ``privacy.examples``, and there are as many as process it ``local_passes`` times on average.
+    ``privacy.examples``, as nearly as whole steps can process it ``local_passes`` times on average.
     Where epsilon alone is given, the noise is what lets the site take part in all rounds.
     """
     assert privacy.examples is not None
-    of_a_pass = max(1.0, privacy.examples / config.batch_size)
-    rate, steps = 1 / of_a_pass, max(1, round(of_a_pass * header["local_passes"]))
+    passes = header["local_passes"]
+    # An example is in a batch at most once.
+    steps = max(round(privacy.examples * passes / config.batch_size), math.ceil(passes))
+    rate = passes / steps
     noise = privacy.noise or noise_for(
         privacy.epsilon or 0.0, privacy.delta, rate, steps * config.rounds, privacy.accountant
     )
@@ -76,11 +79,13 @@ def releases(config: RunConfig, privacy: PrivacyConfig, header: Header) -> Relea
 def spend(config: RunConfig, header: Header, site: str, folder: Path) -> dict[str, float]:
     """Debit a turn from the site's budget, before it begins; nothing without such privacy.
 
+    Without a pass over the examples nothing of them is released.
+
     Raises:
         FedbenchError: the budget is spent.
     """
     privacy = config.private("example")
-    if privacy is None:
+    if privacy is None or not header["local_passes"]:
         return {}
     cost = releases(config, privacy, header)
     path, key = folder / site / "privacy.json", f"{header['round']}/{header['release']}"
@@ -100,7 +105,7 @@ def private_turn(
     assert privacy is not None
     assert privacy.examples is not None
     noise, rate, steps = releases(config, privacy, header)
-    expected = min(config.batch_size, privacy.examples)
+    expected = rate * privacy.examples
     # Were two different turns noised alike, the difference of their updates would be free of it.
     key = (config.seed, site, header["round"], header["release"])
     batches = poisson_batches(count, rate, steps, *key)

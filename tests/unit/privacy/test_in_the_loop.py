@@ -16,7 +16,7 @@ from fedbench.privacy.turn import WORK, releases
 from fedbench.reduction import noise_of, release_of
 from fedbench.resolving import resolve
 from fedbench.rules import RULES, rule_of
-from fedbench.site import handle
+from fedbench.site import handle, personal_adapter
 from fedbench.wire import BadPayload, framed
 from tests import bigram
 from tests.payloads import TRAIN, VALIDATE, asking, header_of, update_of
@@ -145,7 +145,7 @@ def test_the_budget_of_the_fastest_site_stops_the_rounds_of_all(tmp_path):
 
 
 def test_a_site_whose_budget_is_spent_sends_nothing_more(tmp_path):
-    limit = epsilon([Releases(1.0, 2 / 3, 2)], 1e-5, "prv") * 1.01
+    limit = epsilon([Releases(1.0, 0.5, 2)], 1e-5, "prv") * 1.01
     context = bigram.contexts(HELD, asked(EXAMPLES | {"epsilon": limit}), tmp_path)["site-00"]
     message = rule_of("fedavg").broadcast(bigram.initial(), "site-00")
     assert header_of(handle(context, asking(TRAIN, message)))["epsilon"] <= limit
@@ -235,6 +235,29 @@ def test_headers_and_log_say_the_same_whether_a_site_holds_one_example_more(tmp_
     scores = ("validation_loss", "validation_accuracy", "update_spread", "bytes_validation")
     assert without(log, *scores) == without(other, *scores)
     assert {record["steps"] for record in log} == ({3 * 3} if "steps" in told else {None})
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 8, 72, 100])
+@pytest.mark.parametrize("passes", [0.01, 0.5, 1.0, 2.4])
+def test_passes_come_out_as_asked_for_and_batches_nearly_so(batch_size, passes):
+    config = asked(EXAMPLES | {"examples": 72}, batch_size=batch_size)
+    _, rate, steps = releases(config, config.privacy, {"local_passes": passes})
+    assert steps >= 1
+    assert rate <= 1
+    assert rate * steps == pytest.approx(passes)
+    assert abs(steps - passes * 72 / batch_size) <= 1 or rate * 72 < batch_size
+
+
+def test_without_passes_of_its_own_a_site_keeps_what_it_had_and_no_noise_is_added(tmp_path):
+    config = asked(EXAMPLES)
+    context = bigram.contexts(HELD, config, tmp_path)["site-00"]
+    given = {name: tensor + 0.5 for name, tensor in bigram.initial().items()}
+    message = rule_of("fedavg").broadcast(given, "site-00")
+    handle(context, asking(TRAIN | {"kind": "personalise", "local_passes": 0.0}, message))
+    assert same(personal_adapter(tmp_path, "site-00"), given)
+    reply = handle(context, asking(TRAIN | {"local_passes": 0.0}, message))
+    assert not any(tensor.any() for tensor in update_of(reply, given).values())
+    assert "epsilon" not in header_of(reply)
 
 
 @pytest.mark.parametrize("held", [3, 24, 48])
