@@ -47,7 +47,7 @@ def aggregated(
     the state stays, and nobody counts as having taken part.
 
     Raises:
-        FedbenchError: the privacy budget of sites is spent.
+        BudgetSpent: the privacy budget of sites is spent.
     """
     if not (answered.sent.replies or config.private("site")):
         return state, {"update_spread": None}

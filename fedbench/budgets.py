@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
+from fedbench.headers import to_train
 from fedbench.privacy.accounting import Releases, epsilon
+from fedbench.privacy.turn import releases
 from fedbench.reduction import noise_of, rate_of
 from fedbench.store import BYTES, MASKED
 
@@ -18,7 +19,7 @@ def within_budget(
     config: RunConfig, sites: Sequence[str], log: Sequence[Mapping[str, Any]]
 ) -> bool:
     """Whether one more round stays within the budgets of bytes and of privacy."""
-    return _affordable(config, log) and _private_enough(config, sites, len(log))
+    return _affordable(config, log) and _private_enough(config, sites, log)
 
 
 def spent(record: Mapping[str, Any]) -> int:
@@ -33,16 +34,22 @@ def _affordable(config: RunConfig, log: Sequence[Mapping[str, Any]]) -> bool:
     return sum(map(spent, log)) + max(map(spent, log)) <= config.byte_budget
 
 
-def _private_enough(config: RunConfig, sites: Sequence[str], round_: int) -> bool:
-    """Whether the round leaves every site of its cohort within its budget."""
-    privacy = config.private("site")
+def _private_enough(
+    config: RunConfig, sites: Sequence[str], log: Sequence[Mapping[str, Any]]
+) -> bool:
+    """Whether the round leaves every site of its cohort, or its examples, within their budget."""
+    privacy = config.privacy
     if privacy is None or privacy.epsilon is None:
         return True
-    if config.sampling == "poisson":
-        times = round_ + 1
+    cohorts = [draw_cohort(config, sites, round_) for round_ in range(len(log) + 1)]
+    turns = Counter(site for cohort in cohorts for site in cohort)
+    if privacy.unit == "example":
+        each = [(releases(config, privacy, to_train(config, sites, log, site)), turns[site])
+                for site in cohorts[-1]]  # fmt: skip
+        costs = {cost._replace(times=cost.times * of_site) for cost, of_site in each}
     else:
-        cohorts = [draw_cohort(config, sites, earlier) for earlier in range(round_ + 1)]
-        drawn = Counter(chain.from_iterable(cohorts))
-        times = max(drawn[site] for site in cohorts[-1])
-    cost = Releases(noise_of(config, privacy, sites), rate_of(config), times)
-    return epsilon([cost], privacy.delta, privacy.accountant) <= privacy.epsilon
+        poisson = config.sampling == "poisson"
+        times = len(cohorts) if poisson else max(turns[site] for site in cohorts[-1])
+        costs = {Releases(noise_of(config, privacy, sites), rate_of(config), times)}
+    found = [epsilon([cost], privacy.delta, privacy.accountant) for cost in costs]
+    return max(found, default=0.0) <= privacy.epsilon

@@ -22,6 +22,7 @@ from fedbench.headers import to_train, to_validate, told, update_schemas
 from fedbench.messages import NOTHING, Held, Messages
 from fedbench.personal import personalised
 from fedbench.phases import phase
+from fedbench.privacy.ledger import BudgetSpent
 from fedbench.replies import heard, in_tensors, spool
 from fedbench.round_log import check_that_any_was_accepted, training_record, validation_record
 from fedbench.rules import is_personal, rule_of
@@ -74,8 +75,11 @@ def federate(
         sent = spool(engine.exchange(messages, None), messages, form, folder)
         record = training_record(round_, messages, sent, agreed.refused) | agreed.traffic
         answered = Answered(round_, cohort, agreed, sent, expected)
-        with phase("aggregate"):
-            state, outcome = aggregated(config, engine, rule, state, answered, sites, folder)
+        try:
+            with phase("aggregate"):
+                state, outcome = aggregated(config, engine, rule, state, answered, sites, folder)
+        except BudgetSpent:
+            break  # on earlier attempts at this round, in which others were heard
         record |= outcome
         judges = sites if config.validated_by == "all" else cohort
         calls = {site: to_validate(config, [*log, record], site) for site in judges}

@@ -57,12 +57,13 @@ class Messages(Mapping[str, bytes]):
             headers: what each site must know beside the tensors; ``holds`` says which version it
                 has, and ``knows`` which schemas it was told, and is not told itself.
             broadcast: what the rule tells a site.
-            config: seed and codec_down are read here.
+            config: seed and codec_down are read here; every message names its run, so that what
+                answers another run's is told apart even where both ask for the same.
             version: rounds that are done.
             before: what sites hold that heard the broadcast before this one.
         """
         self._headers, self._broadcast = headers, broadcast
-        self._codec, self._seed = codec_of(config.codec_down), config.seed
+        self._codec, self._seed, self._run = codec_of(config.codec_down), config.seed, config.id
         self._version, self._before = version, before
         self._now: Held | None = before if before.version == version else None
         self._change: tuple[Schema, bytes] | None = None
@@ -95,7 +96,8 @@ class Messages(Mapping[str, bytes]):
         header = {name: value for name, value in asked.items() if name != "knows"}
         form, codec, schema, body = self._content(site, asked["holds"])
         told = told_by(schema, codec, asked["knows"])
-        payload = framed(header | {"form": form, "version": self._version} | told, body)
+        header |= {"run": self._run, "form": form, "version": self._version}
+        payload = framed(header | told, body)
         self._lengths[site], self._seals[site] = len(payload), seal(payload)
         self._schemas |= {digest(schema)} - {""}
         return payload

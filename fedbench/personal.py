@@ -12,6 +12,7 @@ from typing import Any
 
 from fedbench.config import RunConfig
 from fedbench.engines import Engine
+from fedbench.errors import FedbenchError
 from fedbench.headers import Record, to_personalise, to_validate
 from fedbench.messages import Held, Messages
 from fedbench.replies import heard
@@ -29,16 +30,22 @@ def personalised(
 ) -> dict[str, Any]:
     """Let all sites make and keep their own adapters; one more record of the log.
 
-    Where sites only keep what they had, the record tells bytes and no work.
+    Where sites only keep what they had, the record tells bytes and no work. A site that does not
+    answer as asked is left without an adapter, and the record says why; ``cohort`` are the others.
 
     Raises:
-        FedbenchError: a site did not answer as asked.
+        FedbenchError: no site is left.
     """
     version = len(log)
     headers = {site: to_personalise(config, log, site) for site in sites}
     messages = Messages(headers, tell, config, version, held)
-    replies = heard(engine.exchange(messages, None), messages, "update").whole()
-    record = training_record(version, messages, replies)
-    calls = {site: to_validate(config, log, site, personal=True) for site in sites}
+    kept = heard(engine.exchange(messages, None), messages, "update")
+    if not kept.replies:
+        site, why = next(iter(kept.refused.items()))
+        raise FedbenchError(
+            f"No site ended with its own adapter: {site}: {why} Start again to go on."
+        )
+    record = training_record(version, messages, kept)
+    calls = {site: to_validate(config, log, site, personal=True) for site in kept.replies}
     asked = Messages(calls, tell, config, version, messages.held)
     return record | validation_record(asked, heard(engine.exchange(asked, None), asked, "score"))

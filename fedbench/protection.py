@@ -22,11 +22,25 @@ class PrivacyConfig(Frozen):
     epsilon: float | None = Field(default=None, gt=0)  #: budget: nothing is released beyond it
     delta: float = Field(default=1e-5, gt=0, lt=1)  #: at which epsilon is told
     accountant: Literal["prv", "rdp"] = "prv"  #: of opacus: prv is tighter, rdp goes further
+    #: where examples are private, how many each site is taken to hold: known to all, so that rate,
+    #: steps, noise and epsilon follow from it, and from no private count
+    examples: int | None = Field(default=None, ge=1, exclude_if=lambda told: told is None)
 
     @model_validator(mode="after")
     def _something_says_how_much_noise(self) -> Self:
         if self.noise is None and self.epsilon is None:
             raise ValueError("noise or epsilon is missing: one of them must say how much noise")
+        return self
+
+    @model_validator(mode="after")
+    def _a_public_number_stands_for_the_private_count_of_examples(self) -> Self:
+        if self.unit == "example" and self.examples is None:
+            raise ValueError(
+                "examples is missing: where examples are private, so is how many a site holds; say "
+                "how many each is taken to hold, known to all"
+            )
+        if self.unit == "site" and self.examples is not None:
+            raise ValueError("examples has no meaning where sites are private: leave it out")
         return self
 
 

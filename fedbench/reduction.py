@@ -82,7 +82,7 @@ def spend(
     ``release`` is what :func:`release_of` says.
 
     Raises:
-        FedbenchError: the budget is spent.
+        BudgetSpent: it would exceed the budget of a site.
     """
     privacy = config.private("site")
     if privacy is None:

@@ -6,7 +6,7 @@ Whatever a site sends that cannot be used is refused with a reason, and the roun
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeGuard
@@ -18,20 +18,18 @@ from fedbench.engines import Failure
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
 from fedbench.models.ranks import padded
+from fedbench.privacy.turn import WORK, told_of_work
 from fedbench.rules.rule import Contribution
 from fedbench.wire import BadPayload, Schema, body_of, longest, opened
 from fedbench.wire.codecs import Codec, codec_of
 from fedbench.wire.schema import digest
 
 Answers = Iterator[tuple[str, bytes | Failure]]
-#: what sites say of their work, unless their examples are private or their updates masked
-WORK = ("examples", "tokens", "flops", "loss")
 _LOG = logging.getLogger("fedbench")
 _MOST = 2**53  #: up to here a double tells whole numbers apart
 _HEAVIEST = 2.0**31  #: weight that an update can have at most; at least it has the inverse, or none
 #: what the header of a reply must say, in numbers
 _COUNTS: Mapping[str, tuple[str, ...]] = {
-    "update": ("steps",),
     "score": ("n", "correct", "loss"),
 }
 
@@ -61,16 +59,6 @@ class Heard:
     refused: dict[str, str] = field(default_factory=dict)  #: why, of those that were not
     n_bytes: int = 0  #: of all of them
 
-    def whole(self) -> Heard:
-        """The same, if nothing was refused.
-
-        Raises:
-            FedbenchError: a site did not answer as asked; the last checkpoint stays.
-        """
-        for site, reason in self.refused.items():
-            raise FedbenchError(f"{site} did not answer: {reason} Start again to go on.")
-        return self
-
 
 @dataclass(frozen=True)
 class Form:
@@ -85,7 +73,9 @@ def in_tensors(config: RunConfig, expected: Callable[[str], Schema]) -> Form:
     codec = codec_of(config.codec)
     return Form(
         lambda site: longest(codec, expected(site)),
-        lambda site, header, body: _check_update(header, body, codec, expected(site)),
+        lambda site, header, body: _check_update(
+            header, body, codec, expected(site), told_of_work(config)
+        ),
     )
 
 
@@ -239,13 +229,19 @@ def _check_counts(header: Mapping[str, Any], kind: str) -> None:
 
 
 def _check_update(
-    header: Mapping[str, Any], body: memoryview, codec: Codec, schema: Schema
+    header: Mapping[str, Any],
+    body: memoryview,
+    codec: Codec,
+    schema: Schema,
+    work: Sequence[str],
 ) -> None:
-    """Make sure that an update can be added to others.
+    """Make sure that an update can be added to others, and says what it must of its ``work``.
 
     Raises:
-        BadPayload: it consists of other tensors, is written otherwise, or is not finite.
+        BadPayload: it does not, consists of other tensors, is written otherwise, or is not finite.
     """
+    if absent := [name for name in work if name not in header]:
+        raise BadPayload(f"Its update does not say {', '.join(absent)}.")
     if header.get("codec") != codec.name:
         raise BadPayload(f"Its update is written as {header.get('codec')!r}, not {codec.name!r}.")
     if header.get("schema") != digest(schema):

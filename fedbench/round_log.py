@@ -8,7 +8,8 @@ from typing import Any
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.messages import Messages
-from fedbench.replies import WORK, Heard
+from fedbench.privacy.turn import WORK
+from fedbench.replies import Heard
 
 _NOBODY: Mapping[str, str] = {}
 
@@ -23,13 +24,11 @@ def training_record(
     """
     headers = [reply.header for reply in heard.replies.values()]
     refused = {**before, **heard.refused}
-    steps = sum(header["steps"] for header in headers)
     return {
         "round": round_,
         "cohort": list(heard.replies),
         **({"refused": refused} if refused else {}),
-        "steps": steps,
-        **_work(headers, steps),
+        **_work(headers),
         "bytes_down": asked.n_bytes,
         "bytes_up": heard.n_bytes,
         "schemas": asked.schemas,
@@ -54,13 +53,17 @@ def validation_record(asked: Messages, heard: Heard) -> dict[str, Any]:
     }
 
 
-def _work(headers: Sequence[Mapping[str, Any]], steps: int) -> dict[str, Any]:
-    """Counts over sites, and the mean loss over steps; None where sites do not say."""
-    if not all(name in header for header in headers for name in WORK):
-        return dict.fromkeys(("examples", "tokens", "flops", "train_loss"))
-    counts = {name: sum(h[name] for h in headers) for name in ("examples", "tokens", "flops")}
+def _work(headers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Counts over sites, and the mean loss over steps; None for what sites do not say."""
+    said = [name for name in WORK if all(name in header for header in headers)]
+    counts = {
+        name: sum(header[name] for header in headers) if name in said else None
+        for name in ("steps", "examples", "tokens", "flops")
+    }
+    if "loss" not in said or "steps" not in said:
+        return counts | {"train_loss": None}
     loss = sum(header["loss"] * header["steps"] for header in headers)
-    return {**counts, "train_loss": loss / max(steps, 1)}
+    return counts | {"train_loss": loss / max(counts["steps"] or 0, 1)}
 
 
 def _epsilons(heard: Heard) -> dict[str, Any]:
@@ -73,8 +76,14 @@ def check_that_any_was_accepted(config: RunConfig, log: Sequence[Mapping[str, An
     """Make sure that the shared adapter was learned from somebody.
 
     Raises:
-        FedbenchError: every update of every round was refused, or every round abandoned.
+        FedbenchError: every update of every round was refused, or every round abandoned; or a
+            budget did not leave room for one.
     """
+    if not log and config.privacy is not None:
+        raise FedbenchError(
+            f"Not one round is within privacy.epsilon = {config.privacy.epsilon:g}: take a larger "
+            "one, more privacy.noise, or leave noise out, which is then what all rounds need."
+        )
     if any(record["cohort"] for record in log) or config.private("site") is not None:
         return  # a private round is a release even of nobody
     whys = [f"{site}: {reason}" for r in log for site, reason in r.get("refused", {}).items()]

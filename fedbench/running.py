@@ -173,12 +173,14 @@ def _federations(
 def _ended_with(
     prepared: Prepared, results: Mapping[str, Federated], work: Path
 ) -> tuple[dict[str, Tensors], dict[str, Tensors]]:
-    """Adapters and deltas by name: of a federation, or of sites that ended with their own."""
+    """Adapters and deltas by name: of a federation, or of sites that ended with their own.
+
+    The last record of a federation whose sites do tells which of them have one.
+    """
     if not is_personal(prepared.config):
         adapters = {name: result.adapter for name, result in results.items()}
         return adapters, {name: one.delta for name, one in results.items() if one.delta}
-    planned = FEDERATIONS[prepared.config.setting](prepared.partition)
-    within = {site: name for name, sites in planned.items() for site in sites}
+    within = {site: name for name, one in results.items() for site in one.log[-1]["cohort"]}
     own = {site: personal_adapter(work / _SITES, site) for site in within}
     return own, {s: results[name].delta for s, name in within.items() if results[name].delta}
 

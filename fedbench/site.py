@@ -24,7 +24,7 @@ from fedbench.models.ranks import narrowed, widened
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.optimizers import Start
 from fedbench.phases import phase
-from fedbench.privacy.turn import private_turn, spend
+from fedbench.privacy.turn import keyed, private_turn, spend, told_of_work
 from fedbench.receiving import Header
 from fedbench.rules import rule_of
 from fedbench.rules.rule import Message, State, Work
@@ -86,7 +86,7 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
         folder = context.folder / context.site
         reply, body = masking.agree(folder, context.site, header, bytes(content))
     else:
-        reply, body = _done(context, {**header, "seal": seal(payload)}, content)
+        reply, body = _done(context, header, content)
     answer = framed({"site": context.site, "answers": seal(payload), **reply}, body)
     return context.attack.reply(answer, context.folder / context.site)
 
@@ -107,6 +107,7 @@ def _done(context: SiteContext, header: Header, content: memoryview) -> tuple[He
         load_tensors(context.model, adapter)
     except ValueError as error:
         raise BadPayload(f"A payload does not fit the model: {error}.") from None
+    header = keyed(config, header, tensors | joined(**state))
     return _TASKS[header["kind"]](context, header, message, state)
 
 
@@ -117,7 +118,7 @@ def _train(
     rule, config = rule_of(context.config.rule), context.config
     of_rule = state.get("rule", {})
     try:
-        spent = spend(config, len(context.training), header, context.site, context.folder)
+        spent = spend(config, header, context.site, context.folder)
         report = _turn(context, header, rule.local(message, of_rule))
     except FedbenchError as error:
         raise BadPayload(str(error)) from None
@@ -149,7 +150,10 @@ def _personalise(
     On the site's own loss and nothing else, but what the rule holds still stays as it is.
     """
     frozen = rule_of(context.config.rule).local(message, state.get("rule", {})).frozen
-    report = _turn(context, header, LocalObjective(frozen=frozen))
+    try:
+        report = _turn(context, header, LocalObjective(frozen=frozen))
+    except FedbenchError as error:
+        raise BadPayload(str(error)) from None
     keep(personal_file(context.folder, context.site), {}, trained_tensors(context.model))
     return _work(context.config, header, report), b""
 
@@ -180,7 +184,7 @@ def _batches(
     """
     config, count = context.config, len(context.training)
     key = (config.seed, context.site)
-    if config.private("example") is not None:
+    if config.private("example") is not None and header["local_passes"]:
         return private_turn(config, context.model, count, header, context.site, objective.frozen)
     chosen = examples_of_turn(count, count * header["local_passes"], header["turn"], *key)
     lengths = [len(answered.tokens) for answered in context.training]
@@ -188,16 +192,9 @@ def _batches(
 
 
 def _work(config: RunConfig, header: Header, report: TrainReport) -> dict[str, Any]:
-    """What a site says of a turn: nothing of its examples where it is private, or masked."""
-    told = {"kind": "update", "round": header["round"], "steps": report.steps}
-    if config.privacy is not None or config.secure is not None:
-        return told
-    return told | {
-        "examples": report.examples,
-        "tokens": report.tokens,
-        "flops": report.flops,
-        "loss": report.loss,
-    }
+    """What a site says of a turn: nothing that tells of its examples if it is private or masked."""
+    told = {name: getattr(report, name) for name in told_of_work(config)}
+    return {"kind": "update", "round": header["round"], **told}
 
 
 def _validate(

@@ -12,6 +12,11 @@ from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
 from fedbench.privacy.accounting import Accountant, Releases, epsilon
 
+
+class BudgetSpent(FedbenchError):
+    """One more release would exceed what somebody allowed; it was not made."""
+
+
 Ledger = Mapping[str, tuple[Releases, Sequence[str]]]  #: by key: what was released, of whom
 
 
@@ -30,8 +35,8 @@ def debit(
     all that the release is made of, its noise included.
 
     Raises:
-        FedbenchError: somebody's would exceed ``limit``, the key stands for another release, or the
-            ledger is damaged. Nothing was written.
+        BudgetSpent: somebody's would exceed ``limit``. Nothing was written.
+        FedbenchError: the key stands for another release, or the ledger is damaged. The same.
     """
     before = _read(path)
     if before.get(key, (releases, [*units])) != (releases, [*units]):
@@ -43,7 +48,7 @@ def debit(
     now = {unit: epsilon(of, delta, accountant) for unit, of in _by_unit(after, units).items()}
     worst = max(now, key=now.__getitem__, default=None)
     if limit is not None and worst is not None and now[worst] > limit:
-        raise FedbenchError(
+        raise BudgetSpent(
             f"The privacy budget of {worst} is spent: its epsilon would be {now[worst]:.3f} at "
             f"delta {delta:g}, and {limit:g} is the limit. Nothing was released; more takes a "
             "larger privacy.epsilon."

@@ -155,7 +155,7 @@ def facts_of(cell: Cell) -> dict[str, Any]:
         **_used(cell),
         "scoring": metrics["scoring"],
         "passes": 0.0 if cell.config.setting == "base" else cell.passes,
-        "steps": _mean([float(run.metrics["steps"]) for run in cell.runs]),
+        "steps": _mean([_number(run.metrics["steps"]) for run in cell.runs]),
         # Not counted by runs from before, and not told by sites whose examples are private.
         "flops": _mean([_number(run.metrics.get("flops")) for run in cell.runs]),
         "synthetic": bool(metrics["synthetic"]),

@@ -164,7 +164,9 @@ _METHODS = {"lora": _lora, "ia3": _ia3, "full": _full}
 
 # Headers as long as those of a run in the middle of its rounds (fedbench/headers.py, site.py).
 _SEAL, _FLOAT = "0" * 16, 0.12345678901234567
-_TOLD: dict[str, Any] = {"accepted": 10, "form": "change", "holds": 10, "round": 10, "version": 10}
+_TOLD: dict[str, Any] = {
+    "accepted": 10, "form": "change", "holds": 10, "round": 10, "run": _SEAL, "version": 10,
+}  # fmt: skip
 _TRAIN = _TOLD | {"kind": "train", "local_passes": 0.5, "progress": [_FLOAT] * 2, "turn": 10}
 _SCORE = _TOLD | {"kind": "validate", "personal": False}
 _ANSWER: dict[str, Any] = {"site": "site-00", "answers": _SEAL}

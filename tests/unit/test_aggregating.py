@@ -10,6 +10,7 @@ import torch
 from fedbench.engines.in_process import InProcess
 from fedbench.errors import FedbenchError
 from fedbench.rules import RULES, rule_of
+from fedbench.wire import framed, opened
 from tests import bigram
 from tests.payloads import changed, header_of
 from tests.unit.test_federation import HELD, failing, run, same, training_of_round_1
@@ -82,6 +83,17 @@ def test_an_update_with_counts_that_cannot_be_is_refused(tmp_path, name, value):
     assert f"Its reply has {name}" in log[1]["refused"]["site-01"]
 
 
+@pytest.mark.parametrize("name", ["examples", "tokens", "flops", "loss", "steps"])
+def test_an_update_that_does_not_say_what_work_it_was_is_refused(tmp_path, name):
+    def silent(reply):
+        header, body = opened(reply)
+        return framed({n: value for n, value in header.items() if n != name}, bytes(body))
+
+    engine = failing(training_of_round_1, silent)
+    log = run(bigram.config(sites=3, rounds=2), tmp_path, engine=engine).log
+    assert log[1]["refused"] == {"site-01": f"Its update does not say {name}."}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -101,7 +113,7 @@ def test_a_score_with_counts_that_cannot_be_is_left_out(tmp_path, changes):
 
 @pytest.mark.parametrize("value", [math.nan, -1, "low", {"a": 1}])
 def test_an_epsilon_that_is_no_number_is_refused(tmp_path, value):
-    privacy = {"unit": "example", "clip": 0.5, "noise": 1.0}
+    privacy = {"unit": "example", "examples": 3, "clip": 0.5, "noise": 1.0}
     engine = failing(training_of_round_1, lambda reply: changed(reply, epsilon=value))
     log = run(bigram.config(sites=3, privacy=privacy), tmp_path, engine=engine).log
     assert "Its reply has epsilon" in log[1]["refused"]["site-01"]

@@ -605,6 +605,33 @@ def test_a_site_is_told_how_often_it_took_part_before(tmp_path):
     assert sum(map(len, told.values())) == 9
 
 
+@pytest.mark.parametrize(
+    "other", [{"learning_rate": 5.0}, {"codec": "fp16"}, {"optimizer": "sgd"}, {"gradient_clip": 9}]
+)
+def test_a_reply_of_another_run_is_refused_from_the_first_round_on(tmp_path, other):
+    """Both runs begin with the same adapter and ask for the same work, other than it is done."""
+    kept = {}
+
+    class Recording(InProcess):
+        def exchange(self, messages, deadline=None):
+            for site, reply in super().exchange(messages, deadline):
+                if header_of(messages[site])["kind"] == "train":
+                    kept.setdefault(site, reply)
+                yield site, reply
+
+    class Replaying(InProcess):
+        def exchange(self, messages, deadline=None):
+            for site, reply in super().exchange(messages, deadline):
+                header = header_of(messages[site])
+                first = header["kind"] == "train" and header["round"] == 0
+                yield site, kept[site] if first and site == "site-01" else reply
+
+    run(bigram.config(**other), tmp_path / "other", engine=Recording)
+    log = run(bigram.config(), tmp_path / "this", engine=Replaying).log
+    assert "a replay, or of another run" in log[0]["refused"]["site-01"]
+    assert log[0]["cohort"] == ["site-00", "site-02"]
+
+
 def test_sums_over_sites_do_not_depend_on_who_answers_first():
     message = partial(rule_of("fedavg").broadcast, bigram.initial())
     asked = Messages({site: {"holds": -1, "knows": []} for site in "abc"}, message, bigram.config())

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from fedbench.engines import Failure
 from fedbench.engines.in_process import InProcess
 from fedbench.errors import FedbenchError
 from fedbench.resolving import resolve
+from fedbench.rules import rule_of
 from fedbench.rules.lora_halves import DOWN, UP
 from fedbench.running import run
+from fedbench.site import handle
+from fedbench.wire import BadPayload
+from tests import bigram
+from tests.payloads import TRAIN, asking, header_of
 from tests.unit.test_running import configure
 
 __all__ = ["configure"]
@@ -80,6 +88,52 @@ def test_a_site_that_missed_rounds_goes_on_with_the_b_it_had(configure):
         if UP in name:
             assert torch.equal(before[idle][name], after[idle][name])
             assert not torch.equal(before[last][name], after[last][name])
+
+
+def losing(monkeypatch, *sites):
+    """An engine that loses what ``sites`` answer when they are asked to train on alone."""
+    exchange = InProcess.exchange
+
+    def lossy(self, messages, deadline=None):
+        for site, reply in exchange(self, messages, deadline):
+            lost = site in sites and header_of(messages[site])["kind"] == "personalise"
+            yield site, Failure("Its line is dead.") if lost else reply
+
+    monkeypatch.setattr(InProcess, "exchange", lossy)
+
+
+@pytest.mark.parametrize("rule", ["fedavg", "fedsa-lora"])
+def test_a_site_that_does_not_answer_at_the_end_is_left_without_an_adapter_alone(
+    configure, monkeypatch, tmp_path, rule
+):
+    config = configure(own_passes=1, rule=rule)
+    expected = tensors(run(config))
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "again"))
+    losing(monkeypatch, "site-00")
+    found = run(config)
+    assert [*found.adapters] == ["site-01"]
+    assert found.rounds[-1]["cohort"] == ["site-01"]
+    assert found.rounds[-1]["refused"] == {"site-00": "Its line is dead."}
+    assert {*found.items["adapter"]} == {"site-01"}
+    assert found.metrics["accuracy"] == found.items.eval("gold == prediction").mean()
+    own = tensors(found)["site-01"]
+    assert all(torch.equal(own[name], expected["site-01"][name]) for name in own)
+
+
+def test_a_federation_of_which_no_site_ends_with_an_adapter_is_no_result(configure, monkeypatch):
+    losing(monkeypatch, "site-00", "site-01")
+    with pytest.raises(FedbenchError, match=r"No site .* adapter: site-00: Its line is dead"):
+        run(configure(own_passes=1))
+
+
+def test_private_gradients_that_are_not_finite_leave_a_site_without_an_adapter(tmp_path):
+    privacy = {"unit": "example", "examples": 3, "clip": 0.5, "noise": 1.0}
+    config = bigram.config(privacy=privacy, own_passes=1, passes=3)
+    broken = bigram.contexts({"site-00": bigram.sequences((1, 2))}, config, tmp_path)["site-00"]
+    message = rule_of("fedavg").broadcast(bigram.initial(), "site-00")
+    message.adapter["table"][1] = math.inf
+    with pytest.raises(BadPayload, match="not finite"):
+        handle(broken, asking(TRAIN | {"kind": "personalise", "local_passes": 3.0}, message))
 
 
 def test_what_a_rule_freezes_stays_frozen_while_a_site_trains_on_alone(configure):

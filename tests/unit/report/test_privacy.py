@@ -24,8 +24,9 @@ TASK = "lookalike_medqa"
 @pytest.fixture
 def run(save, config):
     def saved(setting="federated", skill=0.8, unit=None, epsilon=8.0, **values):
+        public = 72 if unit == "example" else None
         if unit:
-            values["privacy"] = PrivacyConfig(unit=unit, clip=1, epsilon=epsilon)
+            values["privacy"] = PrivacyConfig(unit=unit, clip=1, epsilon=epsilon, examples=public)
         made = save(config(setting, task=TASK, **values), skill=skill, flops=None)
         if unit:
             for number, record in enumerate(made.rounds):
