@@ -133,10 +133,10 @@ def test_dp_sgd_without_its_noise_learns_as_if_there_were_no_defence(plan):
         row(plan.config, 1.0, plan.expected, clip=100.0)
         for row in (without_noise, private_examples)
     )
-    found = {row.defence: row for row in audit(plan, [Defence("none"), defect, private])}
-    plainly = found["none"].loss_inside
-    assert found[defect.name].loss_inside == pytest.approx(plainly, rel=0.1)
-    assert found[private.name].loss_inside > 1.1 * plainly
+    rows = list(audit(plan, [Defence("none"), defect, private]))
+    plainly, broken, noised = (row.loss_before - row.loss_inside for row in rows)
+    assert broken == pytest.approx(plainly, rel=0.3)
+    assert noised < 0.5 * plainly
 
 
 def test_where_nothing_is_sent_members_and_others_look_alike(plan):
