@@ -21,7 +21,7 @@ from fedbench.wire.codecs import codec_of
 
 #: Epsilon that promises nothing to anybody, at which a site as small as those of an audit learns.
 _LARGE = 1000.0
-DEFECT = "defect: dp-sgd without noise"
+DEFECT = "defect: dp-sgd never applied"
 Transform = Callable[[Tensors], Tensors]
 #: The gradient that a site trains with in one shadow, by the names of both: what it draws at
 #: random must differ between them.
@@ -85,7 +85,8 @@ def private_examples(
         delta: of the promise.
         accountant: ``rdp`` for an epsilon that ``prv`` cannot tell.
     """
-    rate, steps = _sampled(config, expected)
+    rate = config.batch_size / expected
+    steps = round(expected * config.passes / config.batch_size)
     noise = noise_for(epsilon, delta, rate, steps, accountant)
     return Defence(
         f"dp-sgd, epsilon = {epsilon:g}",
@@ -95,25 +96,12 @@ def private_examples(
     )
 
 
-def without_noise(
-    config: RunConfig, epsilon: float, expected: float, clip: float = 1.0, delta: float = 1e-5
-) -> Defence:
-    """A defect: DP-SGD that clips, claims ``epsilon``, and forgot its noise.
+def never_applied(epsilon: float, delta: float = 1e-5) -> Defence:
+    """A defect: privacy that was switched on and never reached the gradient.
 
-    It keeps no promise. An audit that does not refute it could not have refuted anything smaller.
-    Arguments are those of :func:`private_examples`.
+    It keeps no promise. An audit that does not refute it could have refuted no other that is false.
     """
-    return Defence(
-        f"{DEFECT}, claims epsilon = {epsilon:g}",
-        _one_by_one(config, clip, 0.0),
-        claimed=(epsilon, delta),
-        sampled=_sampled(config, expected),
-    )
-
-
-def _sampled(config: RunConfig, expected: float) -> tuple[float, int]:
-    """Of Poisson batches, the rate of an example and how many batches there are."""
-    return config.batch_size / expected, round(expected * config.passes / config.batch_size)
+    return Defence(f"{DEFECT}, claims epsilon = {epsilon:g}", claimed=(epsilon, delta))
 
 
 def _one_by_one(config: RunConfig, clip: float, noise: float) -> GradientOf:
@@ -142,8 +130,8 @@ def standard_defences(config: RunConfig, expected: float) -> tuple[Defence, ...]
         Defence("none"),
         Defence("int8", sent=through("int8", config.seed)),
         Defence("top-k 1 %", sent=through("top-k:share=0.01", config.seed)),
+        never_applied(1.0),  # beside those with its gradient: shadow sites train once for all
         Defence("sum of sites", hidden_in_mean=True),
         private_examples(config, 8.0, expected),
         private_examples(config, _LARGE, expected, accountant="rdp"),
-        without_noise(config, 1.0, expected),
     )

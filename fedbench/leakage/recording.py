@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fedbench.leakage.audit import Plan, audit, rough_seconds
-from fedbench.leakage.defences import Defence, standard_defences
+from fedbench.leakage.defences import DEFECT, Defence, standard_defences
 from fedbench.leakage.inversion import invertible
 from fedbench.leakage.inverting import ALL, EVERY_POSITION, QUERY, Inverted, invert
 from fedbench.leakage.showing import FINDINGS, INVERTED, finding_row, inverted_row
@@ -59,8 +59,11 @@ def audited(plan: Plan, command: str, progress: bool = True) -> dict[str, Any]:
 
 
 def _inversions(plan: Plan, defences: Sequence[Defence]) -> Iterator[Callable[[], Inverted]]:
-    """Of each size of batch: the first step, the queries alone, and every single update."""
-    single = [d for d in defences if not d.hidden_in_mean]
+    """Of each size of batch: the first step, the queries alone, and every single update.
+
+    What is wrong on purpose sends what no defence at all sends, which is there.
+    """
+    single = [d for d in defences if not d.hidden_in_mean and not d.name.startswith(DEFECT)]
     for size in SIZES:
         step = partial(invert, plan.config, size)
         yield partial(step, before=0, projections=EVERY_POSITION)

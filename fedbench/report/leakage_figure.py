@@ -111,7 +111,7 @@ def _point(ax: Axes, panel: _Panel, row: Mapping[Any, Any], y: float) -> None:
 def short(defence: str) -> str:
     """A defence as the axis names it."""
     name = defence.partition(", claims")[0].replace("epsilon =", "ε =")
-    return name.replace("defect: dp-sgd without noise", "defect: no noise")
+    return name.replace("defect: dp-sgd never applied", "defect: not applied")
 
 
 def _claim(ax: Axes, row: Mapping[Any, Any], y: float, color: str) -> None:

@@ -16,11 +16,11 @@ from fedbench.leakage.defences import (
     DEFECT,
     Defence,
     mean,
+    never_applied,
     private_examples,
     standard_defences,
     through,
     undefended,
-    without_noise,
 )
 from fedbench.leakage.shadows import Draws, Observed, draw, held, observe, site_update
 from fedbench.leakage.showing import finding_row
@@ -112,7 +112,7 @@ def test_ticks_add_up_to_what_was_told_beforehand(plan):
     rows = [
         Defence("a"),
         Defence("b", hidden_in_mean=True),
-        without_noise(plan.config, 1.0, plan.expected),
+        private_examples(plan.config, 8.0, plan.expected),
     ]
     ticks = []
     list(audit(plan, rows, ticks.append))
@@ -128,15 +128,12 @@ def test_what_was_not_trained_has_the_loss_that_it_had_before(plan):
     assert plainly.loss_inside < plainly.loss_before
 
 
-def test_dp_sgd_without_its_noise_learns_as_if_there_were_no_defence(plan):
-    defect, private = (
-        row(plan.config, 1.0, plan.expected, clip=100.0)
-        for row in (without_noise, private_examples)
-    )
-    rows = list(audit(plan, [Defence("none"), defect, private]))
-    plainly, broken, noised = (row.loss_before - row.loss_inside for row in rows)
-    assert broken == pytest.approx(plainly, rel=0.3)
-    assert noised < 0.5 * plainly
+def test_privacy_that_is_never_applied_is_no_defence_at_all(plan):
+    plainly, broken = audit(plan, [Defence("none"), never_applied(1.0)])
+    assert broken.counts == plainly.counts
+    assert broken.auc_ratio == plainly.auc_ratio
+    assert broken.check.epsilon == 1.0
+    assert plainly.check is None
 
 
 def test_where_nothing_is_sent_members_and_others_look_alike(plan):
@@ -220,11 +217,11 @@ def test_a_finding_refutes_a_claim_that_what_was_seen_excludes(plan):
 def test_the_standard_rows_begin_without_a_defence(plan):
     rows = standard_defences(plan.config, plan.expected)
     assert rows[0] == Defence("none")
-    names = ["none", "int8", "top-k 1 %", "sum of sites", "dp-sgd, epsilon = 8"]
-    assert [row.name for row in rows[:5]] == names
-    assert rows[4].claimed == (8.0, 1e-5)
-    assert rows[5].claimed[0] > 8
-    assert rows[6].name.startswith(DEFECT)
+    assert [row.name for row in rows[:3]] == ["none", "int8", "top-k 1 %"]
+    assert rows[3].name.startswith(DEFECT)
+    assert [row.name for row in rows[4:6]] == ["sum of sites", "dp-sgd, epsilon = 8"]
+    assert rows[5].claimed == (8.0, 1e-5)
+    assert rows[6].claimed[0] > 8
 
 
 def test_private_examples_are_drawn_by_chance_and_noised_in_each_shadow_anew(plan):

@@ -92,7 +92,7 @@ def records():
             finding("none", 1.0, auc, hits=150, false=2),
             finding("dp-sgd, epsilon = 8", 4.9, claimed=8.0),
             finding("dp-sgd, epsilon = 2", 3.0, claimed=2.0),
-            finding("defect: dp-sgd without noise, claims epsilon = 1", hits=190, claimed=1.0),
+            finding("defect: dp-sgd never applied, claims epsilon = 1", hits=190, claimed=1.0),
             seed=seed,
             inverted=[read("none", recall), read("none", 0.5, size=4)],
         )
@@ -136,7 +136,7 @@ def test_a_claim_is_refuted_or_not_or_could_not_have_been(records):
     assert found["none"]["check"] == ""
     assert found["dp-sgd, epsilon = 8"]["check"] == "not refuted, and could not have been"
     assert found["dp-sgd, epsilon = 2"]["check"] == "not refuted"
-    assert found["defect: dp-sgd without noise, claims epsilon = 1"]["check"] == "refuted"
+    assert found["defect: dp-sgd never applied, claims epsilon = 1"]["check"] == "refuted"
 
 
 def test_an_attack_that_fails_on_a_model_that_learnt_nothing_shows_no_protection(records):
