@@ -24,24 +24,27 @@ class _Panel(NamedTuple):
 
     title: str
     column: str
-    beside: str | None  #: drawn as a stroke
-    chance: str | None  #: column of a dotted line
-    scale: float
-    limits: tuple[float, float] | None
+    scale: float = 1
+    beside: str | None = None  #: drawn as a stroke
+    stroke: str = ""  #: what that is, in words
+    chance: str | None = None  #: column of a dotted line
+    limits: tuple[float, float] | None = None
 
 
+_SHARE = (-6.0, 106.0)
 _PANELS = (
-    _Panel("fit to members, %", "fit", None, None, 100, None),
-    _Panel("tokens of an example, %", "tokens", "tokens_baseline", None, 100, (-5, 105)),
-    _Panel("members: AUC", "auc_ratio", "auc_loss", "auc_guessing", 1, None),
-    _Panel("TPR at 1 % FPR, %", "tpr_ratio", "tpr_loss", None, 100, (-5, 105)),
-    _Panel("canaries: bits", "exposure", "exposure_other", "exposure_chance", 1, None),
-    _Panel("epsilon, at least", "epsilon", "epsilon_guesses", None, 1, None),
+    _Panel("fit to members, %", "fit", 100),
+    _Panel(
+        "tokens read off, %", "tokens", 100, "tokens_baseline", "| commonest tokens", limits=_SHARE
+    ),
+    _Panel("members: AUC", "auc_ratio", 1, "auc_loss", "| by loss", "auc_guessing", (0.42, 1.03)),
+    _Panel("TPR at 1 % FPR, %", "tpr_ratio", 100, "tpr_loss", "| by loss", limits=_SHARE),
+    _Panel("canaries: bits", "exposure", 1, "exposure_other", "| not inserted", "exposure_chance"),
+    _Panel("epsilon, at least", "epsilon", 1, "epsilon_guesses", "| by guesses"),
 )
-_STROKE = (
-    "strokes: the commonest tokens; by loss; not inserted; by guesses\n"
-    "hollow: the site learnt hardly anything: shows no protection\n"
-    "dotted: guessing; last panel: × claimed epsilon, dashed: most provable"
+_LEGEND = (
+    "hollow: the site learnt hardly anything;\nit shows no protection\n"
+    "dotted: guessing; ×: claimed epsilon;\ndashed: the most that could be proven"
 )
 
 
@@ -65,7 +68,7 @@ def leakage_figure(frame: pd.DataFrame) -> Figure:
         axes[0, 0].set_ylim(len(defences) - 0.4, -0.6)
         figure.legend(
             handles=_handles(methods), loc="outside upper left", alignment="left", ncols=3,
-            title=_STROKE, title_fontsize=7,
+            title=_LEGEND, title_fontsize=8,
         )  # fmt: skip
     return figure
 
@@ -80,10 +83,10 @@ def _draw(
         line = panel.scale * known[panel.chance].max()
         ax.axvline(line, color="0.35", linestyle=":", linewidth=0.8)
     if panel.column == "epsilon":
-        ax.axvline(known["epsilon_provable"].max(), color="0.35", linestyle="--", linewidth=0.8)
-        ax.set_xlim(-0.4, 1.5 * known["epsilon_provable"].max())
+        _claims(ax, known, defences)
     elif panel.limits:
         ax.set_xlim(*panel.limits)
+    ax.set_xlabel(panel.stroke, fontsize=7)
     ax.set_title(panel.title, loc="left")
     ax.set_yticks(range(len(defences)), [short(name) for name in defences])
     ax.tick_params(axis="y", length=0)
@@ -104,8 +107,6 @@ def _point(ax: Axes, panel: _Panel, row: Mapping[Any, Any], y: float) -> None:
     if panel.beside:
         stroke = panel.scale * row[panel.beside]
         ax.plot(stroke, y, "|", color=look.color, markersize=6, markeredgewidth=1.2)
-    if panel.column == "epsilon":
-        _claim(ax, row, y, look.color)
 
 
 def short(defence: str) -> str:
@@ -114,16 +115,19 @@ def short(defence: str) -> str:
     return name.replace("defect: dp-sgd never applied", "defect: not applied")
 
 
-def _claim(ax: Axes, row: Mapping[Any, Any], y: float, color: str) -> None:
-    """The claimed epsilon where the axis reaches it; its number at the edge where not."""
-    stroke, claimed, end = row["epsilon_guesses"], row["claimed"], 1.5 * row["epsilon_provable"]
-    ax.plot(stroke, y, "|", color=color, markersize=6, markeredgewidth=1.2)
-    if claimed != claimed:
-        return
-    if claimed < end:
-        ax.plot(claimed, y, "x", color="black")
-    else:
-        ax.text(end, y, f"{claimed:g} ▸", ha="right", va="center", fontsize=6.5)
+def _claims(ax: Axes, known: pd.DataFrame, defences: Sequence[str]) -> None:
+    """The most that could be proven; claims where the axis reaches them, else at its end."""
+    most = known["epsilon_provable"].max()
+    end = 1.6 * most
+    ax.axvline(most, color="0.35", linestyle="--", linewidth=0.8)
+    ax.set_xlim(-0.06 * end, end)
+    claims = known[known["check"] != ""].drop_duplicates("defence")
+    for name, claimed in zip(claims["defence"], claims["claimed"], strict=True):
+        y = defences.index(name)
+        if claimed < most:
+            ax.plot(claimed, y, "x", color="black")
+        else:
+            ax.text(end, y, f"× {claimed:g} →", ha="right", va="center", fontsize=7)
 
 
 def _handles(methods: Sequence[str]) -> list[Any]:
