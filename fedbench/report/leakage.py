@@ -27,10 +27,13 @@ NOTHING_LEARNT = "learnt hardly anything: shows no protection"
 TELLS, TELLS_NOT = "tells who was there", "no leak proven"
 REFUTED, KEPT, BLIND = "refuted", "not refuted", "not refuted, and could not have been"
 RANGE, WITHIN = "least to greatest seed", "one seed: Clopper-Pearson of rates"
-_BEYOND = 3.09  #: standard errors above a half that an AUC of guesses exceeds in 1 of 1000
+#: Standard errors above a half that an AUC of guesses exceeds in less than 1 of 1000: 3.09 would do
+#: by loss; attacks that learn from the other shadows' coins vary up to 1.5 times as much.
+_BEYOND = 5
 #: of a finding, by column: what is told as mean over seeds with its range
 _MEANS: Mapping[str, str] = {
     "auc_loss": "auc_loss",
+    "auc_surprise": "auc_surprise",
     "auc_ratio": "auc_ratio",
     "exposure": "exposure_inserted",
     "exposure_other": "exposure_other",
@@ -38,7 +41,8 @@ _MEANS: Mapping[str, str] = {
     "loss_inside": "loss_inside",
     "loss_outside": "loss_outside",
 }
-_SPREAD = (*_MEANS, "tpr_loss", "tpr_ratio", "fit", "tokens", "tokens_baseline")
+_RATES = ("tpr_loss", "tpr_surprise", "tpr_ratio")
+_SPREAD = (*_MEANS, *_RATES, "fit", "tokens", "tokens_baseline")
 LEAKAGE_COLUMNS = (
     *("method", "defence"),
     *(f"{name}{end}" for name in _SPREAD for end in ("", "_low", "_high")),
@@ -65,13 +69,14 @@ _EVERYTHING = ("q_proj", "k_proj", "v_proj")
 def leakage(records: Iterable[Record], methods: Sequence[str] = METHODS) -> pd.DataFrame:
     """A row per method and defence, in the order of the audit; shares are fractions.
 
-    ``auc_*`` and ``tpr_*`` (at 1 % FPR) are those of membership inference by loss and by likelihood
-    ratio; ``exposure`` is that of canaries in bits, ``exposure_other`` that of those that were not
-    inserted, ``exposure_chance`` what guessing gives. An AUC of guesses exceeds ``auc_guessing`` in
-    1 of 1000. ``fit`` is by how much training lowered the
-    loss of members, as a share of what it did without a defence. ``tokens`` is the share of a
-    single example's tokens that are read off one step, ``tokens_baseline`` that of the commonest
-    tokens. ``*_low`` and ``*_high`` are as ``kind`` says.
+    ``auc_*`` and ``tpr_*`` (at 1 % FPR) are those of membership inference by loss, by likelihood
+    ratio, and (``surprise``) by likelihood under models without the example; an AUC of guesses
+    exceeds ``auc_guessing`` in less than 1 of 1000. ``exposure`` is that of canaries in bits,
+    ``exposure_other`` that of those that were not inserted, ``exposure_chance`` what guessing
+    gives. ``fit`` is by how much training lowered the loss of members, as a share of what it did
+    without a defence. ``tokens`` is the share of a single example's tokens that are read off one
+    step, ``tokens_baseline`` that of the commonest tokens. ``*_low`` and ``*_high`` are as ``kind``
+    says.
 
     ``epsilon`` is proven at 95 % from the counts of all seeds together, and ``epsilon_guesses`` in
     the way that needs no independent canaries; no outcome of so many trials could prove more than
@@ -128,14 +133,14 @@ def _row(
     told: dict[str, Any] = {}
     for column, per_seed in values.items():
         told |= _spread(column, per_seed)
-    for column in ("tpr_loss", "tpr_ratio"):
+    for column in _RATES:
         told |= _rates(column, [one[column] for one in found])
     tokens = [one for record in records for one in _single(record, name)]
     told |= _spread("tokens", [one["nearest"]["recall"] for one in tokens])
     told |= _spread("tokens_baseline", [one["baseline"]["recall"] for one in tokens])
     proof = _proof(found, plan)
     guessing = _guessing(plan["pool"] * plan["shadows"] * len(records))
-    seen = max(told["auc_loss"], told["auc_ratio"]) > guessing
+    seen = max(told[f"auc_{attack}"] for attack in ("loss", "surprise", "ratio")) > guessing
     proven = max(proof["epsilon"], proof["epsilon_guesses"]) > 0
     return {
         "method": records[0]["method"],
@@ -237,10 +242,10 @@ def _checked(passed: bool, claimed: float, most: float) -> str:
 
 
 def _guessing(coins: int) -> float:
-    """The AUC that guesses exceed in 1 of 1000, of so many fair coins.
+    """The AUC that guesses exceed in less than 1 of 1000, of so many fair coins.
 
-    Of scores that do not depend on the coins, Mann and Whitney's (1947) variance
-    (n + 1) / (12 n1 n0), with n1 = n0 = n / 2.
+    In standard errors of scores that do not depend on the coins: Mann and Whitney's (1947)
+    variance (n + 1) / (12 n1 n0), with n1 = n0 = n / 2.
     """
     return 0.5 + _BEYOND * float(np.sqrt((coins + 1) / 3)) / coins
 
@@ -288,9 +293,9 @@ def _said(row: Mapping[Any, Any]) -> str:
     if not row["n_seeds"]:
         return f"- **{row['method']}**: {NOT_RUN}."
     attacks = (
-        f"members are told from others with an AUC of {row['auc_loss']:.2f} by loss and "
-        f"{row['auc_ratio']:.2f} by likelihood ratio; epsilon is at least "
-        f"{max(row['epsilon'], row['epsilon_guesses']):.1f}"
+        f"members are told from others with an AUC of {row['auc_loss']:.2f} by loss, "
+        f"{row['auc_surprise']:.2f} offline and {row['auc_ratio']:.2f} by likelihood ratio; "
+        f"epsilon is at least {max(row['epsilon'], row['epsilon_guesses']):.1f}"
     )
     claim = f"; claimed {row['claimed']:g}, {row['check']}" if row["check"] else ""
     return (

@@ -25,22 +25,41 @@ class _Panel(NamedTuple):
     title: str
     column: str
     scale: float = 1
-    beside: str | None = None  #: drawn as a stroke
-    stroke: str = ""  #: what that is, in words
+    beside: tuple[str, ...] = ()  #: drawn as strokes, :data:`_STROKES` in turn
+    stroke: str = ""  #: what these are, in words
     chance: str | None = None  #: column of a dotted line
     limits: tuple[float, float] | None = None
 
 
+_STROKES = ("|", "_")
+_OTHERS = "| by loss  — offline"
 _SHARE = (-6.0, 106.0)
 _PANELS = (
     _Panel("fit to members, %", "fit", 100),
     _Panel(
-        "tokens read off, %", "tokens", 100, "tokens_baseline", "| commonest tokens", limits=_SHARE
+        "tokens read off, %",
+        "tokens",
+        100,
+        ("tokens_baseline",),
+        "| commonest tokens",
+        limits=_SHARE,
     ),
-    _Panel("members: AUC", "auc_ratio", 1, "auc_loss", "| by loss", "auc_guessing", (0.42, 1.03)),
-    _Panel("TPR at 1 % FPR, %", "tpr_ratio", 100, "tpr_loss", "| by loss", limits=_SHARE),
-    _Panel("canaries: bits", "exposure", 1, "exposure_other", "| not inserted", "exposure_chance"),
-    _Panel("epsilon, at least", "epsilon", 1, "epsilon_guesses", "| by guesses"),
+    _Panel(
+        "members: AUC",
+        "auc_ratio",
+        1,
+        ("auc_loss", "auc_surprise"),
+        _OTHERS,
+        "auc_guessing",
+        (0.42, 1.03),
+    ),
+    _Panel(
+        "TPR at 1 % FPR, %", "tpr_ratio", 100, ("tpr_loss", "tpr_surprise"), _OTHERS, limits=_SHARE
+    ),
+    _Panel(
+        "canaries: bits", "exposure", 1, ("exposure_other",), "| not inserted", "exposure_chance"
+    ),
+    _Panel("epsilon, at least", "epsilon", 1, ("epsilon_guesses",), "| by guesses"),
 )
 _LEGEND = (
     "hollow: the site learnt hardly anything;\nit shows no protection\n"
@@ -104,9 +123,9 @@ def _point(ax: Axes, panel: _Panel, row: Mapping[Any, Any], y: float) -> None:
         ax.plot([low, high], [y, y], color=look.color, linewidth=0.8)
     face = "white" if row["fit"] < HARDLY else look.color
     ax.plot(x, y, look.marker, color=look.color, markerfacecolor=face)
-    if panel.beside:
-        stroke = panel.scale * row[panel.beside]
-        ax.plot(stroke, y, "|", color=look.color, markersize=6, markeredgewidth=1.2)
+    for column, stroke in zip(panel.beside, _STROKES, strict=False):
+        other = panel.scale * row[column]
+        ax.plot(other, y, stroke, color=look.color, markersize=6, markeredgewidth=1.2)
 
 
 def short(defence: str) -> str:

@@ -101,9 +101,11 @@ def _shown(row: Mapping[Any, Any]) -> dict[str, str]:
     cells = {
         "fit to members (% of undefended)": _spread(row, "fit", 100, ".0f"),
         "AUC by loss": _spread(row, "auc_loss", 1, ".2f"),
+        "AUC offline": _spread(row, "auc_surprise", 1, ".2f"),
         "AUC by likelihood ratio": _spread(row, "auc_ratio", 1, ".2f"),
         "TPR at 1 % FPR by loss (%)": _spread(row, "tpr_loss", 100, ".1f"),
-        "TPR at 1 % FPR by likelihood ratio (%)": _spread(row, "tpr_ratio", 100, ".1f"),
+        "TPR offline (%)": _spread(row, "tpr_surprise", 100, ".1f"),
+        "TPR by likelihood ratio (%)": _spread(row, "tpr_ratio", 100, ".1f"),
         "exposure of canaries (bits)": _spread(row, "exposure", 1, ".2f"),
         "not inserted (bits)": _spread(row, "exposure_other", 1, ".2f"),
         "epsilon, at least": f"{row['epsilon']:.2f}",
@@ -163,9 +165,10 @@ def leakage_caption(frame: pd.DataFrame) -> str:
     return (
         "What a server learns from one local training of a site that overfits, by defence. "
         f"{_size(known)} {_spreads(known)} Members are half of {span(known['pool'])} examples, by "
-        "a fair coin for each; TPR is at 1 % FPR; guesses have an AUC above "
-        f"{known['auc_guessing'].max():.3f} in 1 of 1000. Fit: by how much training lowered the "
-        "loss of members, in % of what it did without a defence; where it is small, the model "
+        "a fair coin for each; TPR is at 1 % FPR; offline: by likelihood under models that were "
+        "trained without the example; guesses have an AUC above "
+        f"{known['auc_guessing'].max():.3f} in less than 1 of 1000. Fit: by how much "
+        "training lowered the loss of members, in % of what it did without a defence; where it is small, the model "
         "learnt nothing, and an attack that fails shows no protection. Exposure: at most "
         f"{span(known['exposure_most'])} bits, {known['exposure_chance'].mean():.2f} by chance. "
         "Epsilon, at least: lower bounds of 95 % confidence from the canaries of all seeds "

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 
 from fedbench.errors import FedbenchError
-from fedbench.leakage.measures import provable
+from fedbench.leakage.measures import auc, provable
+from fedbench.leakage.membership import by_likelihood_ratio, by_loss, by_surprise
 from fedbench.report import (
     FIGURE,
     TABLE,
@@ -44,8 +46,10 @@ def finding(defence, inside=1.0, auc=0.5, hits=0, false=0, claimed=None):
         "loss_inside": inside,
         "loss_outside": 4.0,
         "auc_loss": auc,
+        "auc_surprise": auc,
         "auc_ratio": auc,
         "tpr_loss": rate(0.2),
+        "tpr_surprise": rate(0.25),
         "tpr_ratio": rate(0.3),
         "exposure_inserted": 1.0,
         "exposure_other": 0.5,
@@ -150,10 +154,25 @@ def test_an_attack_that_fails_on_a_model_that_learnt_nothing_shows_no_protection
 
 
 def test_an_auc_beyond_guessing_tells_even_where_no_epsilon_is_proven():
-    # 3.09 standard errors of 640 fair coins: (641 / 3)^(1/2) / 640 each
-    limit = 0.5 + 3.09 * math.sqrt(641 / 3) / 640
-    for auc, verdict in ((limit - 0.001, "no leak proven"), (limit + 0.001, "tells who was there")):
-        assert rows([record(finding("none", auc=auc))])["none"]["verdict"] == verdict
+    # 5 standard errors of 640 fair coins: (641 / 3)^(1/2) / 640 each
+    limit = 0.5 + 5 * math.sqrt(641 / 3) / 640
+    for found, verdict in (
+        (limit - 0.001, "no leak proven"),
+        (limit + 0.001, "tells who was there"),
+    ):
+        assert rows([record(finding("none", auc=found))])["none"]["verdict"] == verdict
+
+
+@pytest.mark.parametrize("attack", [by_loss, by_surprise, by_likelihood_ratio])
+def test_no_attack_on_models_that_know_nothing_gets_beyond_guessing(attack):
+    limit = rows([record(finding("none"), shadows=8)])["none"]["auc_guessing"]
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        inside = random.random((8, 64)) < 0.5
+        hard = random.normal(3, 0.5, (1, 64)) + random.normal(0, 0.2, (8, 1))
+        losses = np.exp(hard + random.normal(0, 0.1, (8, 64)))
+        scores = attack(losses) if attack is by_loss else attack(losses, inside)
+        assert auc(scores[inside], scores[~inside]) < limit
 
 
 def test_chance_exposure_is_that_of_a_rank_at_random(records):
