@@ -62,8 +62,8 @@ _PANELS = (
     _Panel("epsilon, at least", "epsilon", 1, ("epsilon_guesses",), "| by guesses"),
 )
 _LEGEND = (
-    "hollow: the site learnt hardly anything;\nit shows no protection\n"
-    "dotted: guessing; ×: claimed epsilon;\ndashed: the most that could be proven"
+    "hollow: the site learnt hardly anything, so that\nan attack that fails shows no protection\n"
+    "dotted: guessing; ×: claimed epsilon;\ndashed: the most that points could have proven"
 )
 
 

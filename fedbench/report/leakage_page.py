@@ -84,7 +84,7 @@ def remarks(records: Sequence[Record]) -> list[str]:
     moved = f" The code of {older} has changed since." if older else ""
     return [
         f"{SYNTHETIC[0].upper()}{SYNTHETIC[1:]}.",
-        f"{len(records)} audits drawn as recorded at commit {', '.join(commits)}.{moved}",
+        f"{_counted(str(len(records)), 'audit')} drawn as recorded at commit {', '.join(commits)}.{moved}",
     ]
 
 
@@ -168,13 +168,14 @@ def leakage_caption(frame: pd.DataFrame) -> str:
         "a fair coin for each; TPR is at 1 % FPR; offline: by likelihood under models that were "
         "trained without the example; guesses have an AUC above "
         f"{known['auc_guessing'].max():.3f} in less than 1 of 1000. Fit: by how much "
-        "training lowered the loss of members, in % of what it did without a defence; where it is small, the model "
-        "learnt nothing, and an attack that fails shows no protection. Exposure: at most "
+        "training lowered the loss of members, in % of what it did without a "
+        "defence; where it is small, the model learnt hardly anything, and an attack that fails "
+        "shows no protection. Exposure: at most "
         f"{span(known['exposure_most'])} bits, {known['exposure_chance'].mean():.2f} by chance. "
         "Epsilon, at least: lower bounds of 95 % confidence from the canaries of all seeds "
         "together, as independent trials (Clopper-Pearson, corrected for the number of "
-        "thresholds) and by guesses, without that; no outcome could have proven more than "
-        f"{span(known['epsilon_provable'], '.1f')}, so that a claim above it cannot be refuted "
+        "thresholds) and by guesses, without that; no outcome could have proven more in the first "
+        f"way than {span(known['epsilon_provable'], '.1f')}, so that a claim above it cannot be refuted "
         "here. A claim is refuted where TPR > e^epsilon FPR + delta, or the same of TNR and FNR, "
         f"beyond error; delta {', '.join(f'{each:g}' for each in sorted(set(known['delta'])))}. "
         "Noise is simulated: its seed is known. Tokens: share of a single example's tokens "
@@ -187,9 +188,13 @@ def _size(known: pd.DataFrame) -> str:
     parts = []
     for method, part in known.groupby("method", sort=False):
         count = int(part["n_seeds"].iloc[0])
-        word = "seed" if count == 1 else "seeds"
-        parts.append(f"{method}: {count} {word} of {part['shadows'].iloc[0]:.0f} shadow sites")
+        seeds = _counted(str(count), "seed")
+        parts.append(f"{method}: {seeds} of {part['shadows'].iloc[0]:.0f} shadow sites")
     return f"{'; '.join(parts)}."
+
+
+def _counted(count: str, word: str) -> str:
+    return f"{count} {word}{'' if count == '1' else 's'}"
 
 
 def _spreads(known: pd.DataFrame) -> str:
@@ -211,7 +216,7 @@ def tokens_caption(frame: pd.DataFrame) -> str:
         return f"Tokens read off a gradient: {NOT_RUN}."
     return (
         "Tokens read off the gradient of one step of plain SGD in the first block, means over "
-        f"batches and {span(frame['n_seeds'])} seeds, [ ] least to greatest seed: share of a "
+        f"batches and {_counted(span(frame['n_seeds']), 'seed')}, [ ] least to greatest seed: share of a "
         "batch's tokens (recall) that pass the span check, that are among as many tokens nearest "
         "to the span, and that are among as many of the commonest tokens of other examples. "
         "Of five tolerances the one that serves the attack best. IA3 trains no matrix whose "
