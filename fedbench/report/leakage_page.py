@@ -81,10 +81,11 @@ def remarks(records: Sequence[Record]) -> list[str]:
     now = fingerprint(_ROOT)
     older = sum(record["provenance"]["code"] != now for record in records)
     commits = sorted({str(record["provenance"]["commit"])[:12] for record in records})
+    told = f"{_counted(str(len(records)), 'audit')} drawn as recorded at commit"
     moved = f" The code of {older} has changed since." if older else ""
     return [
         f"{SYNTHETIC[0].upper()}{SYNTHETIC[1:]}.",
-        f"{_counted(str(len(records)), 'audit')} drawn as recorded at commit {', '.join(commits)}.{moved}",
+        f"{told} {', '.join(commits)}.{moved}",
     ]
 
 
@@ -175,8 +176,8 @@ def leakage_caption(frame: pd.DataFrame) -> str:
         "Epsilon, at least: lower bounds of 95 % confidence from the canaries of all seeds "
         "together, as independent trials (Clopper-Pearson, corrected for the number of "
         "thresholds) and by guesses, without that; no outcome could have proven more in the first "
-        f"way than {span(known['epsilon_provable'], '.1f')}, so that a claim above it cannot be refuted "
-        "here. A claim is refuted where TPR > e^epsilon FPR + delta, or the same of TNR and FNR, "
+        f"way than {span(known['epsilon_provable'], '.1f')}, so that a claim above it cannot be "
+        "refuted here. A claim is refuted where TPR > e^epsilon FPR + delta, or the same of TNR and FNR, "
         f"beyond error; delta {', '.join(f'{each:g}' for each in sorted(set(known['delta'])))}. "
         "Noise is simulated: its seed is known. Tokens: share of a single example's tokens "
         "recovered from one step, beside as many of the commonest ones; a sum of sites is one step "
@@ -216,8 +217,8 @@ def tokens_caption(frame: pd.DataFrame) -> str:
         return f"Tokens read off a gradient: {NOT_RUN}."
     return (
         "Tokens read off the gradient of one step of plain SGD in the first block, means over "
-        f"batches and {_counted(span(frame['n_seeds']), 'seed')}, [ ] least to greatest seed: share of a "
-        "batch's tokens (recall) that pass the span check, that are among as many tokens nearest "
+        f"batches and {_counted(span(frame['n_seeds']), 'seed')}, [ ] least to greatest seed: "
+        "share of a batch's tokens (recall) that pass the span check, that are among as many tokens nearest "
         "to the span, and that are among as many of the commonest tokens of other examples. "
         "Of five tolerances the one that serves the attack best. IA3 trains no matrix whose "
         "gradient spans tokens."
