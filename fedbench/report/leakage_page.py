@@ -177,8 +177,9 @@ def leakage_caption(frame: pd.DataFrame) -> str:
         "together, as independent trials (Clopper-Pearson, corrected for the number of "
         "thresholds) and by guesses, without that; no outcome could have proven more in the first "
         f"way than {span(known['epsilon_provable'], '.1f')}, so that a claim above it cannot be "
-        "refuted here. A claim is refuted where TPR > e^epsilon FPR + delta, or the same of TNR and FNR, "
-        f"beyond error; delta {', '.join(f'{each:g}' for each in sorted(set(known['delta'])))}. "
+        "refuted here. A claim is refuted where TPR > e^epsilon FPR + delta, or the same of TNR "
+        "and FNR, beyond error; "
+        f"delta {', '.join(f'{each:g}' for each in sorted(set(known['delta'])))}. "
         "Noise is simulated: its seed is known. Tokens: share of a single example's tokens "
         "recovered from one step, beside as many of the commonest ones; a sum of sites is one step "
         "on all of their batches together. No attack shows that a defence holds."
@@ -218,8 +219,8 @@ def tokens_caption(frame: pd.DataFrame) -> str:
     return (
         "Tokens read off the gradient of one step of plain SGD in the first block, means over "
         f"batches and {_counted(span(frame['n_seeds']), 'seed')}, [ ] least to greatest seed: "
-        "share of a batch's tokens (recall) that pass the span check, that are among as many tokens nearest "
-        "to the span, and that are among as many of the commonest tokens of other examples. "
-        "Of five tolerances the one that serves the attack best. IA3 trains no matrix whose "
+        "share of a batch's tokens (recall) that pass the span check, that are among as many "
+        "tokens nearest to the span, and that are among as many of the commonest tokens of other "
+        "examples. Of five tolerances the one that serves the attack best. IA3 trains no matrix whose "
         "gradient spans tokens."
     )
