@@ -221,6 +221,6 @@ def tokens_caption(frame: pd.DataFrame) -> str:
         f"batches and {_counted(span(frame['n_seeds']), 'seed')}, [ ] least to greatest seed: "
         "share of a batch's tokens (recall) that pass the span check, that are among as many "
         "tokens nearest to the span, and that are among as many of the commonest tokens of other "
-        "examples. Of five tolerances the one that serves the attack best. IA3 trains no matrix whose "
-        "gradient spans tokens."
+        "examples. Of five tolerances the one that serves the attack best. IA3 trains no matrix "
+        "whose gradient spans tokens."
     )
