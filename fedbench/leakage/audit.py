@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,19 @@ from torch import nn
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.leakage import measures
-from fedbench.leakage.canaries import epsilon_of_exposures, thresholds
+from fedbench.leakage.canaries import Guesses, guesses, thresholds
 from fedbench.leakage.defences import Defence, GradientOf, mean
-from fedbench.leakage.measures import Check, Rate, auc, tpr_at
+from fedbench.leakage.measures import Check, Counts, Rate, auc, counts_at, tpr_at
 from fedbench.leakage.membership import by_likelihood_ratio, by_loss, by_surprise, coin_flips
-from fedbench.leakage.shadows import Draws, Observed, draw, held, observe, site_update
+from fedbench.leakage.shadows import (
+    Draws,
+    Observed,
+    draw,
+    held,
+    losses_of,
+    observe,
+    site_update,
+)
 from fedbench.leakage.subjects import Subjects, subjects, write_task
 from fedbench.models.attached import attached
 from fedbench.models.tensors import Tensors, trained_tensors
@@ -33,6 +42,10 @@ from fedbench.seeding import single_thread
 from fedbench.streams import generator
 
 _VARIANTS = 4  #: trainings of every other site of a cohort, each with coin flips of its own
+#: Rough seconds, which only the time left is told by.
+_TRAINING, _ONE_BY_ONE, _LOOK = 2.0, 6.0, 1.0
+#: Told after each training and each look of an attack, with its rough seconds.
+Tick = Callable[[float], object]
 
 
 @dataclass(frozen=True)
@@ -60,7 +73,8 @@ class Finding:
     defence: str
     method: str
     shadows: int
-    loss_inside: float  #: mean loss of members in nats, to see how overfitted the adapters are
+    loss_before: float  #: mean loss of the pool in nats, under the adapter that the server had sent
+    loss_inside: float  #: the same of members after training, to see what the adapters have learnt
     loss_outside: float  #: the same of examples that were not trained on
     auc_loss: float  #: of attacks by loss
     tpr_loss: Rate  #: at 1 % FPR
@@ -71,6 +85,8 @@ class Finding:
     exposure_inserted: float  #: mean, in bits
     exposure_other: float  #: mean of canaries that were not inserted; by chance about 1.4
     exposure_most: float  #: log2 of the number of candidates
+    counts: tuple[Counts, ...]  #: of canaries' exposures, at each of :func:`thresholds`
+    guesses: Guesses  #: about canaries
     delta: float  #: that the bounds on epsilon hold for
     epsilon: float  #: proven from canaries as independent trials (Clopper-Pearson, Bonferroni)
     epsilon_guesses: float  #: proven from guesses, whatever their dependence
@@ -102,7 +118,27 @@ def standard_plan(method: str = "lora", seed: int = 0, **changes: Any) -> Plan:
     return Plan(resolve(config), **changes)
 
 
-def audit(plan: Plan, defences: Sequence[Defence]) -> Iterator[Finding]:
+def rough_seconds(plan: Plan, defences: Sequence[Defence]) -> float:
+    """About how long :func:`audit` takes, as its ticks add up."""
+    return sum(
+        _rough_group(plan, list(group)) for _, group in groupby(defences, lambda d: d.gradient)
+    )
+
+
+def _rough_group(plan: Plan, group: Sequence[Defence]) -> float:
+    """The same of defences that share their trainings."""
+    others = _VARIANTS * (plan.sites - 1) if any(d.hidden_in_mean for d in group) else 0
+    trainings = (plan.shadows + others) * _rough_training(group[0].sampled)
+    return trainings + len(group) * plan.shadows * _LOOK
+
+
+def _rough_training(sampled: tuple[float, int] | None) -> float:
+    return _TRAINING if sampled is None else _ONE_BY_ONE
+
+
+def audit(
+    plan: Plan, defences: Sequence[Defence], tick: Tick = lambda seconds: None
+) -> Iterator[Finding]:
     """Attack each defence in turn, and say what was found.
 
     Shadow sites train once for all defences that stand in a row with the same gradient.
@@ -118,7 +154,8 @@ def audit(plan: Plan, defences: Sequence[Defence]) -> Iterator[Finding]:
     who = subjects(prepared, plan.pool, plan.canaries, plan.sites)
     draws = draw(who, plan.shadows, plan.config.seed)
     with single_thread(), attached(plan.config) as model:
-        world = _World(plan, model, trained_tensors(model), who, draws)
+        world = _World(plan, model, trained_tensors(model), who, draws, tick)
+        before = float(losses_of(model, who).mean())
         sent: _Sent | None = None
         for defence in defences:
             started = time.perf_counter()
@@ -126,7 +163,7 @@ def audit(plan: Plan, defences: Sequence[Defence]) -> Iterator[Finding]:
                 sent = _Sent(world, defence.gradient, defence.sampled)
             seen = observe(model, world.initial, sent.seen(defence), who, draws.answers)
             seconds = time.perf_counter() - started
-            yield finding(plan, defence, who.candidates, draws, seen, seconds)
+            yield finding(plan, defence, who.candidates, draws, seen, before, seconds)
 
 
 def finding(
@@ -135,20 +172,28 @@ def finding(
     candidates: int,
     draws: Draws,
     seen: Observed,
+    before: float,
     seconds: float,
 ) -> Finding:
-    """Measure the attacks on what was seen, which took so many ``seconds`` to come by."""
+    """Measure the attacks on what was seen, which took so many ``seconds`` to come by.
+
+    ``before`` is the pool's mean loss under the adapter that shadow sites start from.
+    """
     inside = draws.members
     loss, ratio = by_loss(seen.losses), by_likelihood_ratio(seen.losses, inside)
     surprise = by_surprise(seen.losses, inside)
     exposed = seen.exposures
     canaries = (exposed[draws.inserted], exposed[~draws.inserted])
+    told = guesses(exposed, draws.inserted, candidates)
     epsilon, delta = defence.claimed or (0.0, plan.delta)
-    check = measures.check(*canaries, thresholds(candidates), epsilon, delta, plan.confidence)
+    levels = thresholds(candidates)
+    counts = tuple(counts_at(*canaries, level) for level in levels)
+    check = measures.check_counts(counts, levels, epsilon, delta, plan.confidence)
     return Finding(
         defence=defence.name,
         method=plan.config.method,
         shadows=plan.shadows,
+        loss_before=before,
         loss_inside=float(seen.losses[inside].mean()),
         loss_outside=float(seen.losses[~inside].mean()),
         auc_loss=auc(loss[inside], loss[~inside]),
@@ -160,10 +205,12 @@ def finding(
         exposure_inserted=float(canaries[0].mean()),
         exposure_other=float(canaries[1].mean()),
         exposure_most=float(np.log2(candidates)),
+        counts=counts,
+        guesses=told,
         delta=delta,
         epsilon=check.proven,
-        epsilon_guesses=epsilon_of_exposures(
-            exposed, draws.inserted, candidates, delta, plan.confidence
+        epsilon_guesses=measures.epsilon_of_guesses(
+            told.right, told.made, told.trials, delta, plan.confidence
         ),
         check=check if defence.claimed else None,
         seconds=seconds,
@@ -179,6 +226,7 @@ class _World:
     initial: Tensors
     who: Subjects
     draws: Draws
+    tick: Tick
 
 
 @dataclass(frozen=True)
@@ -191,11 +239,13 @@ class _Sent:
 
     def seen(self, defence: Defence) -> Callable[[int], Tensors]:
         """What the server sees of a shadow site under ``defence``, by the shadow's number."""
-        if not defence.hidden_in_mean:
-            return lambda shadow: defence.sent(shadow)(self.own[shadow])
-        return lambda shadow: mean(
-            [defence.sent(shadow)(update) for update in (self.own[shadow], *self._cohort(shadow))]
-        )
+
+        def update(shadow: int) -> Tensors:
+            self.world.tick(_LOOK)
+            cohort = self._cohort(shadow) if defence.hidden_in_mean else []
+            return mean([defence.sent(shadow)(one) for one in (self.own[shadow], *cohort)])
+
+        return update
 
     @cached_property
     def own(self) -> list[Tensors]:
@@ -224,6 +274,7 @@ class _Sent:
 
     def _trained(self, sequences: Sequence[Any], site: str, shadow: int) -> Tensors:
         world = self.world
+        world.tick(_rough_training(self.sampled))
         gradient = self.gradient(site, shadow)
         return site_update(
             world.model,

@@ -7,6 +7,7 @@ without it every rank is equally likely, whatever answers a model prefers.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,15 @@ from fedbench.leakage.membership import Bools, Floats
 from fedbench.streams import generator
 
 Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Guesses:
+    """How often an attack that may stay silent was right about who was inserted."""
+
+    right: int
+    made: int
+    trials: int  #: coins flipped, also those about which nothing was said
 
 
 def draw_answers(shadows: int, canaries: int, candidates: int, seed: int) -> Ints:
@@ -51,13 +61,21 @@ def thresholds(candidates: int) -> tuple[float, ...]:
 def epsilon_of_exposures(
     found: Floats, inserted: Bools, candidates: int, delta: float, confidence: float
 ) -> float:
-    """Lower bound on epsilon, the unit of privacy being one example.
+    """Lower bound on epsilon, the unit of privacy being one example, from :func:`guesses`.
+
+    See :func:`fedbench.leakage.measures.epsilon_of_guesses`.
+    """
+    told = guesses(found, inserted, candidates)
+    return epsilon_of_guesses(told.right, told.made, told.trials, delta, confidence)
+
+
+def guesses(found: Floats, inserted: Bools, candidates: int) -> Guesses:
+    """What exposures say of who was inserted.
 
     An answer that ranks first is guessed to have been inserted, one in the worse half not to have
-    been; nothing is guessed between. See :func:`fedbench.leakage.measures.epsilon_of_guesses`.
+    been; nothing is guessed between.
     """
     said_in = found > math.log2(candidates) - 0.5
     said_out = found < 1
     right = int((said_in & inserted).sum() + (said_out & ~inserted).sum())
-    guesses = int(said_in.sum() + said_out.sum())
-    return epsilon_of_guesses(right, guesses, found.size, delta, confidence)
+    return Guesses(right, int(said_in.sum() + said_out.sum()), found.size)

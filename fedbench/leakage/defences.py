@@ -10,7 +10,7 @@ from torch import nn
 
 from fedbench.config import RunConfig
 from fedbench.models.tensors import Tensors
-from fedbench.privacy.accounting import noise_for
+from fedbench.privacy.accounting import Accountant, noise_for
 from fedbench.privacy.noise import simulated
 from fedbench.privacy.per_example import private
 from fedbench.streams import generator
@@ -19,6 +19,9 @@ from fedbench.train import Accumulated, Gradient, by_batch
 from fedbench.wire import schema_of
 from fedbench.wire.codecs import codec_of
 
+#: Epsilon that promises nothing to anybody, at which a site as small as those of an audit learns.
+_LARGE = 1000.0
+DEFECT = "defect: dp-sgd never applied"
 Transform = Callable[[Tensors], Tensors]
 #: The gradient that a site trains with in one shadow, by the names of both: what it draws at
 #: random must differ between them.
@@ -64,7 +67,12 @@ def through(codec: str, seed: int) -> Callable[[int], Transform]:
 
 
 def private_examples(
-    config: RunConfig, epsilon: float, expected: float, clip: float = 1.0, delta: float = 1e-5
+    config: RunConfig,
+    epsilon: float,
+    expected: float,
+    clip: float = 1.0,
+    delta: float = 1e-5,
+    accountant: Accountant = "prv",
 ) -> Defence:
     """DP-SGD with the noise that keeps one round of training within ``epsilon``.
 
@@ -75,10 +83,29 @@ def private_examples(
             neighbours, decides nothing.
         clip: greatest norm of an example's gradient.
         delta: of the promise.
+        accountant: ``rdp`` for an epsilon that ``prv`` cannot tell.
     """
     rate = config.batch_size / expected
     steps = round(expected * config.passes / config.batch_size)
-    noise = noise_for(epsilon, delta, rate, steps, "prv")
+    noise = noise_for(epsilon, delta, rate, steps, accountant)
+    return Defence(
+        f"dp-sgd, epsilon = {epsilon:g}",
+        _one_by_one(config, clip, noise),
+        claimed=(epsilon, delta),
+        sampled=(rate, steps),
+    )
+
+
+def never_applied(epsilon: float, delta: float = 1e-5) -> Defence:
+    """A defect: privacy that was switched on and never reached the gradient.
+
+    It keeps no promise. An audit that does not refute it could have refuted no other that is false.
+    """
+    return Defence(f"{DEFECT}, claims epsilon = {epsilon:g}", claimed=(epsilon, delta))
+
+
+def _one_by_one(config: RunConfig, clip: float, noise: float) -> GradientOf:
+    """Gradients of one example each, clipped and noised."""
 
     def gradient(site: str, shadow: int) -> Gradient:
         source = simulated(config.seed, "leakage", site, shadow)
@@ -89,8 +116,7 @@ def private_examples(
 
         return accumulate
 
-    name = f"dp-sgd, epsilon = {epsilon:g}"
-    return Defence(name, gradient, claimed=(epsilon, delta), sampled=(rate, steps))
+    return gradient
 
 
 def mean(updates: Sequence[Tensors]) -> Tensors:
@@ -104,6 +130,8 @@ def standard_defences(config: RunConfig, expected: float) -> tuple[Defence, ...]
         Defence("none"),
         Defence("int8", sent=through("int8", config.seed)),
         Defence("top-k 1 %", sent=through("top-k:share=0.01", config.seed)),
+        never_applied(1.0),  # beside those with its gradient: shadow sites train once for all
         Defence("sum of sites", hidden_in_mean=True),
         private_examples(config, 8.0, expected),
+        private_examples(config, _LARGE, expected, accountant="rdp"),
     )

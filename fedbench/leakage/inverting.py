@@ -83,6 +83,7 @@ def invert(
         config: resolved; task, backbone and method are read.
         batch_size: examples of a batch.
         defence: the site steps along its gradient, and its transform is applied to the update.
+            Batches are of one size, also where the defence would draw them by chance.
         batches: drawn from the task's training examples.
         before: steps on other examples from which the inverted one starts, 0 in the very first.
         projections: whose gradients are used.

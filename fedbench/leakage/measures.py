@@ -165,10 +165,25 @@ def check(
     It fails only where the bound of :func:`epsilon_lower` lies above ``epsilon``: for a mechanism
     that keeps its promise, in at most 1 - ``confidence`` of all checks.
     """
+    found = [counts_at(positives, negatives, threshold) for threshold in thresholds]
+    return check_counts(found, thresholds, epsilon, delta, confidence)
+
+
+def check_counts(
+    found: Sequence[Counts],
+    thresholds: Sequence[float],
+    epsilon: float,
+    delta: float,
+    confidence: float = CONFIDENCE,
+) -> Check:
+    """:func:`check` from what was counted at each threshold.
+
+    Raises:
+        FedbenchError: there is no threshold.
+    """
     if not thresholds:
         raise FedbenchError("An epsilon cannot be bounded without thresholds: give at least one.")
     corrected = 1 - (1 - confidence) / len(thresholds)
-    found = [counts_at(positives, negatives, threshold) for threshold in thresholds]
     proven = [epsilon_of_counts(counts, delta, corrected) for counts in found]
     best = int(np.argmax(proven))
     at = found[best]
@@ -181,6 +196,21 @@ def check(
         tpr=rate(at.true_positives, at.positives, confidence),
         fpr=rate(at.false_positives, at.negatives, confidence),
     )
+
+
+def provable(
+    positives: int,
+    negatives: int,
+    thresholds: int,
+    delta: float = 0.0,
+    confidence: float = CONFIDENCE,
+) -> float:
+    """The greatest bound of :func:`check_counts` that any outcome of so many trials could give.
+
+    A claim above it passes whatever is seen: its check says nothing.
+    """
+    faultless = Counts(positives, positives, 0, negatives)
+    return epsilon_of_counts(faultless, delta, 1 - (1 - confidence) / thresholds)
 
 
 def epsilon_of_guesses(

@@ -85,6 +85,16 @@ def site_update(
     return {name: trained[name] - tensor for name, tensor in initial.items()}
 
 
+def losses_of(model: nn.Module, subjects: Subjects) -> Floats:
+    """Loss of every example of the pool under the adapter that ``model`` has, in nats.
+
+    Shape (pool,), summed over an answer's tokens.
+    """
+    device = next(model.parameters()).device.type
+    scores = score(model, subjects.asked, device, mean=False)
+    return -np.array([row[0] for row in scores], dtype=np.float64)
+
+
 def observe(
     model: nn.Module,
     initial: Tensors,
@@ -106,8 +116,7 @@ def observe(
         update = seen(shadow)
         load_tensors(model, {name: tensor + update[name] for name, tensor in initial.items()})
         device = next(model.parameters()).device.type
-        members = score(model, subjects.asked, device, mean=False)
-        losses.append([-row[0] for row in members])
+        losses.append(losses_of(model, subjects))
         ranked = -np.stack(score(model, subjects.canaries, device, mean=False))
         exposed.append(exposures(ranked, drawn))
     return Observed(np.array(losses), np.array(exposed))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from fedbench.energy.suite import found as energy_record
+from fedbench.leakage.records import recorded as leakage_records
 from fedbench.report.attacks import attacks, say_attacks
 from fedbench.report.attacks_figure import attacks_caption, attacks_figure
 from fedbench.report.byte_budget import (
@@ -73,6 +74,16 @@ from fedbench.report.heterogeneity_figures import (
 from fedbench.report.heterogeneity_gains import gains_caption, gains_figure
 from fedbench.report.inventory import audit, composition, convergence, resources
 from fedbench.report.joining import joining, say_joining
+from fedbench.report.leakage import leakage, leaked_tokens, say_leakage
+from fedbench.report.leakage_figure import leakage_figure
+from fedbench.report.leakage_page import (
+    leakage_caption,
+    leakage_shown,
+    save_leakage_figure,
+    tokens_caption,
+    tokens_shown,
+    write_leakage,
+)
 from fedbench.report.peer_figure import peers_caption, peers_figure
 from fedbench.report.peers import beside_others
 from fedbench.report.privacy import epsilon_by_round, privacy, say_privacy
@@ -168,6 +179,12 @@ __all__ = [
     "joining",
     "joining_caption",
     "joining_figure",
+    "leakage",
+    "leakage_caption",
+    "leakage_figure",
+    "leakage_records",
+    "leakage_shown",
+    "leaked_tokens",
     "main_caption",
     "main_figure",
     "main_parts",
@@ -194,6 +211,7 @@ __all__ = [
     "rules_figure",
     "save_energy_figure",
     "save_figure",
+    "save_leakage_figure",
     "say_attacks",
     "say_audit",
     "say_bugs",
@@ -206,6 +224,7 @@ __all__ = [
     "say_gallery",
     "say_heterogeneity",
     "say_joining",
+    "say_leakage",
     "say_main",
     "say_privacy",
     "say_resources",
@@ -225,10 +244,13 @@ __all__ = [
     "spread_caption",
     "spread_figure",
     "target_caption",
+    "tokens_caption",
+    "tokens_shown",
     "traffic_caption",
     "traffic_table",
     "wide",
     "write_energy_table",
+    "write_leakage",
     "write_table",
 ]
 

@@ -11,10 +11,12 @@ import torch
 
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
-from fedbench.leakage.audit import Plan, audit, finding
+from fedbench.leakage.audit import Plan, audit, finding, rough_seconds
 from fedbench.leakage.defences import (
+    DEFECT,
     Defence,
     mean,
+    never_applied,
     private_examples,
     standard_defences,
     through,
@@ -106,6 +108,34 @@ def test_shadows_train_once_for_defences_with_the_same_gradient(plan):
     assert others == {"other-0", "other-1"}
 
 
+def test_ticks_add_up_to_what_was_told_beforehand(plan):
+    rows = [
+        Defence("a"),
+        Defence("b", hidden_in_mean=True),
+        private_examples(plan.config, 8.0, plan.expected),
+    ]
+    ticks = []
+    list(audit(plan, rows, ticks.append))
+    assert sum(ticks) == rough_seconds(plan, rows)
+
+
+def test_what_was_not_trained_has_the_loss_that_it_had_before(plan):
+    (lost,) = audit(plan, [Defence("nothing", sent=nothing)])
+    members = (lost.loss_inside + lost.loss_outside) / 2
+    assert members == pytest.approx(lost.loss_before, rel=0.05)
+    (plainly,) = audit(plan, [Defence("none")])
+    assert plainly.loss_before == lost.loss_before
+    assert plainly.loss_inside < plainly.loss_before
+
+
+def test_privacy_that_is_never_applied_is_no_defence_at_all(plan):
+    plainly, broken = audit(plan, [Defence("none"), never_applied(1.0)])
+    assert broken.counts == plainly.counts
+    assert broken.auc_ratio == plainly.auc_ratio
+    assert broken.check.epsilon == 1.0
+    assert plainly.check is None
+
+
 def test_where_nothing_is_sent_members_and_others_look_alike(plan):
     (lost,) = audit(plan, [Defence("nothing", sent=nothing)])
     (hidden,) = audit(plan, [Defence("hidden", sent=nothing, hidden_in_mean=True)])
@@ -162,7 +192,7 @@ def leaking(plan, claimed):
         np.where(flips[0], 0.1, 3.0) + random.random((24, 32)),
         np.where(flips[1], 3.0, random.integers(0, 3, (24, 32))),
     )
-    return finding(plan, Defence("row", undefended, claimed=claimed), 8, draws, seen, 1.0)
+    return finding(plan, Defence("row", undefended, claimed=claimed), 8, draws, seen, 4.0, 1.0)
 
 
 def test_a_finding_refutes_a_claim_that_what_was_seen_excludes(plan):
@@ -178,15 +208,20 @@ def test_a_finding_refutes_a_claim_that_what_was_seen_excludes(plan):
     assert "passed: not refuted" in finding_row(leaking(plan, (20.0, 1e-5)))
     assert leaking(plan, (1.0, 0.4)).epsilon < found.epsilon
     assert leaking(plan, (1.0, 0.4)).epsilon_guesses < found.epsilon_guesses
-    assert json.loads(json.dumps(found.to_json()))["check"]["passed"] is False
+    kept = json.loads(json.dumps(found.to_json()))
+    assert kept["check"]["passed"] is False
+    assert kept["counts"][0]["false_positives"] == 0
+    assert kept["guesses"]["trials"] == 24 * 32
 
 
 def test_the_standard_rows_begin_without_a_defence(plan):
     rows = standard_defences(plan.config, plan.expected)
     assert rows[0] == Defence("none")
-    names = ["none", "int8", "top-k 1 %", "sum of sites", "dp-sgd, epsilon = 8"]
-    assert [row.name for row in rows] == names
-    assert rows[-1].claimed == (8.0, 1e-5)
+    assert [row.name for row in rows[:3]] == ["none", "int8", "top-k 1 %"]
+    assert rows[3].name.startswith(DEFECT)
+    assert [row.name for row in rows[4:6]] == ["sum of sites", "dp-sgd, epsilon = 8"]
+    assert rows[5].claimed == (8.0, 1e-5)
+    assert rows[6].claimed[0] > 8
 
 
 def test_private_examples_are_drawn_by_chance_and_noised_in_each_shadow_anew(plan):

@@ -14,10 +14,12 @@ from fedbench.leakage.measures import (
     Counts,
     auc,
     check,
+    check_counts,
     counts_at,
     epsilon_lower,
     epsilon_of_counts,
     epsilon_of_guesses,
+    provable,
     rate,
     roc,
     tpr_at,
@@ -141,6 +143,22 @@ def test_delta_is_taken_off_the_greater_rate():
 def test_more_thresholds_cost_confidence():
     inside, outside = [1.0] * 90 + [0.0] * 10, [1.0] * 10 + [0.0] * 90
     assert epsilon_lower(inside, outside, [0.5] * 10) < epsilon_lower(inside, outside, [0.5])
+
+
+def test_a_check_of_counts_is_that_of_the_scores_they_were_counted_on():
+    inside, outside, levels = [3, 2, 2, 1] * 20, [0, 1, 2, 0] * 20, (3.0, 2.0, 1.0)
+    counts = [counts_at(inside, outside, level) for level in levels]
+    assert check_counts(counts, levels, 1.0, 0.0) == check(inside, outside, levels, 1.0, 0.0)
+
+
+def test_no_outcome_proves_more_than_an_attack_without_a_fault():
+    # Bounds of Clopper and Pearson for n of n and for 0 of n hits: a^(1/n) and 1 - a^(1/n).
+    error = 0.05 / 7 / 2
+    least = error ** (1 / 400)
+    most = provable(400, 400, 7)
+    assert most == pytest.approx(math.log(least / (1 - least)))
+    assert check([9] * 400, [0] * 400, range(1, 8), 0.0, 0.0).proven == pytest.approx(most)
+    assert provable(4000, 4000, 7) > most
 
 
 def test_the_bound_from_guesses_holds_for_randomised_response():
