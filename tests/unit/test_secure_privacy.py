@@ -15,7 +15,7 @@ from fedbench.privacy.clipping import clipped, norm
 from fedbench.secure_aggregation import decoded, encoded
 from tests import bigram
 from tests.unit.test_federation import run, same
-from tests.unit.test_secure_round import HELD
+from tests.unit.test_secure_round import HELD, asked, assert_near
 
 SITES, NUMBERS, CLIP = 1000, 200_000, 0.01
 PRIVATE = {"unit": "site", "clip": CLIP, "noise": 1.0}
@@ -80,16 +80,16 @@ def test_a_private_update_that_is_not_finite_is_refused_without_a_name():
 
 
 def test_steps_that_are_too_coarse_for_the_clip_stop_the_run_before_anybody_trains(tmp_path):
-    asked = []
+    sent = []
 
     class Listening(InProcess):
         def exchange(self, messages, deadline=None):
-            asked.append(messages)
+            sent.append(messages)
             return super().exchange(messages, deadline)
 
     with pytest.raises(FedbenchError, match=r"steps of secure sums.*lower secure\.bound"):
         run(configured(bound=1e7), tmp_path, HELD, Listening)
-    assert not asked
+    assert not sent
     with pytest.raises(FedbenchError, match=r"steps of secure sums.*lower secure\.bound"):
         words_of(configured(bound=1e7), {"x": torch.zeros(50)}, 1.0, 5)
 
@@ -111,3 +111,12 @@ def test_a_noised_sum_does_not_depend_on_the_greatest_weight(tmp_path):
         for greatest in (1.0, 1e6)
     )
     assert same(few, many)
+
+
+def test_private_sites_clip_what_they_send_and_the_noise_is_added_to_the_sum(tmp_path):
+    privacy = {"unit": "site", "clip": 0.5, "noise": 1.0}
+    secure = {"bound": 0.5, "greatest_weight": 1.0}
+    hidden = run(asked(secure, privacy=privacy), tmp_path / "hidden", HELD)
+    plain = run(asked(None, privacy=privacy), tmp_path / "plain", HELD)
+    assert_near(hidden.adapter, plain.adapter, 1e-4)
+    assert [r["epsilon"] for r in hidden.log] == [r["epsilon"] for r in plain.log]

@@ -344,15 +344,6 @@ def test_an_update_that_is_not_finite_is_refused_at_the_site_where_masks_would_h
     assert all(torch.isfinite(torch.tensor(r["validation_loss"])) for r in log)
 
 
-def test_private_sites_clip_what_they_send_and_the_noise_is_added_to_the_sum(tmp_path):
-    privacy = {"unit": "site", "clip": 0.5, "noise": 1.0}
-    secure = {"bound": 0.5, "greatest_weight": 1.0}
-    hidden = run(asked(secure, privacy=privacy), tmp_path / "hidden", HELD)
-    plain = run(asked(None, privacy=privacy), tmp_path / "plain", HELD)
-    assert_near(hidden.adapter, plain.adapter, 1e-4)
-    assert [r["epsilon"] for r in hidden.log] == [r["epsilon"] for r in plain.log]
-
-
 @pytest.mark.parametrize("rule", RULES)
 def test_rules_that_must_see_each_update_are_refused_with_a_reason(rule):
     optimizer = "sgd" if rule in ("scaffold", "fednova") else "adamw"
