@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,28 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
         print(f"without: site {left_out}, whose examples were not trained on")
     if len(done.adapters) > 1:
         print(f"scores: mean over {len(done.adapters)} adapters, each asked all test items")
+    for line in _of_the_wire(done):
+        print(line)
     if done.config.defective:
         print("WRONG ON PURPOSE: no score of this run is a result.")
     print(f"Run {done.id} is in {done.source}: python -m fedbench show {done.id} tells all.")
+
+
+def _of_the_wire(done: store.Run) -> Iterator[str]:
+    """What left the sites, what it is worth as a promise, and who was not heard."""
+    if not done.rounds:
+        return
+    sent, told = (done.metrics[name] / 1e6 for name in ("bytes_up", "bytes_down"))
+    yield f"megabytes of training rounds: {sent:.1f} from all sites, {told:.1f} to them"
+    if privacy := done.config.privacy:
+        spent = max(max((each.get("epsilon") or {"": 0.0}).values()) for each in done.rounds)
+        yield (
+            f"epsilon: {spent:.3g} at delta {privacy.delta:g} for one {privacy.unit}, of simulated "
+            "noise: it is that of the mechanism, and protects nobody in this run"
+        )
+    refused = sorted({site for each in done.rounds for site in each.get("refused") or ()})
+    if refused:
+        yield f"refused in some round: {', '.join(refused)}; the log of rounds says why"
 
 
 def _advance(bar: Any, value: float) -> None:
