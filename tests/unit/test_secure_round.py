@@ -363,7 +363,7 @@ PRIVATE = {"unit": "site", "clip": 0.5, "noise": 1.0}
     [
         {"privacy": PRIVATE},
         {"privacy": PRIVATE, "secure": {"bound": 0.5}},
-        {"privacy": {**PRIVATE, "unit": "example"}, "secure": {"bound": 0.4}},
+        {"privacy": {**PRIVATE, "unit": "example", "examples": 72}, "secure": {"bound": 0.4}},
         {"sampling": "poisson", "participation": 0.5},
     ],
 )
