@@ -51,7 +51,7 @@ def _epsilon(releases: tuple[Releases, ...], delta: float, accountant: Accountan
         return float(counting.get_epsilon(delta))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def noise_for(
     target: float, delta: float, rate: float, count: int, accountant: Accountant
 ) -> float:
