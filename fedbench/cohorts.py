@@ -13,7 +13,7 @@ def draw_cohort(config: RunConfig, sites: Sequence[str], round_: int) -> list[st
     return _DRAWS[config.sampling](config, sites, round_)
 
 
-def expected_size(config: RunConfig, sites: Sequence[str]) -> float:
+def expected_size(config: RunConfig, sites: Sequence[object]) -> float:
     """How many sites a cohort has on average: known beforehand, whoever is drawn."""
     if config.sampling == "poisson":
         return config.participation * len(sites)

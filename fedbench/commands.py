@@ -57,7 +57,9 @@ def _of_the_wire(done: store.Run) -> Iterator[str]:
     if not done.rounds:
         return
     sent, told = (done.metrics[name] / 1e6 for name in ("bytes_up", "bytes_down"))
-    yield f"megabytes of training rounds: {sent:.1f} from all sites, {told:.1f} to them"
+    keys = sum(done.metrics.get(name) or 0 for name in store.MASKED) / 1e6
+    masks = f", {keys:.1f} of keys and shares both ways" if keys else ""
+    yield f"megabytes of training rounds: {sent:.1f} from all sites, {told:.1f} to them{masks}"
     if privacy := done.config.privacy:
         spent = max(max((each.get("epsilon") or {"": 0.0}).values()) for each in done.rounds)
         yield (

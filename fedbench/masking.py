@@ -116,12 +116,12 @@ def _advertise(folder: Path, site: str, header: Header, body: bytes) -> Answer:
 
 
 def _share(folder: Path, site: str, header: Header, body: bytes) -> Answer:
-    private, blocks = share(_kept(folder), Blocks.read(header, body))
+    private, blocks = share(_asked(folder, header), Blocks.read(header, body))
     return private, blocks.header(), blocks.body
 
 
 def _unmask(folder: Path, site: str, header: Header, body: bytes) -> Answer:
-    private, shares = unmask(_kept(folder), Reveal.read(header))
+    private, shares = unmask(_asked(folder, header), Reveal.read(header))
     return private, {}, shares
 
 
@@ -151,6 +151,14 @@ def _kept(folder: Path) -> Private:
     if not path.exists():
         raise BadPayload("This site was asked to go on with keys that it never made.")
     return Private.from_bytes(path.read_bytes())
+
+
+def _asked(folder: Path, header: Header) -> Private:
+    """What is kept, if the message is of its attempt: a late one would spend the one answer."""
+    private = _kept(folder)
+    if any(header.get(name) != value for name, value in private.terms.named().items()):
+        raise BadPayload("This message is of another attempt than this site made keys for.")
+    return private
 
 
 _NAME = "secure.json"

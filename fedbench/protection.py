@@ -41,6 +41,11 @@ class PrivacyConfig(Frozen):
             )
         if self.unit == "site" and self.examples is not None:
             raise ValueError("examples has no meaning where sites are private: leave it out")
+        if self.examples is not None and self.delta * self.examples >= 1:
+            raise ValueError(
+                f"delta = {self.delta:g} promises nothing of {self.examples} examples, of which "
+                f"one may then be shown whole: take less than 1/{self.examples}"
+            )
         return self
 
 

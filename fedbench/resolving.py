@@ -11,6 +11,7 @@ from typing import Any
 from fedbench.attacks import NONE, attack_of
 from fedbench.attacks import canonical as canonical_attack
 from fedbench.attacks import wrong_with as wrong_with_attack
+from fedbench.cohorts import expected_size
 from fedbench.config import RunConfig, parse_config
 from fedbench.errors import FedbenchError
 from fedbench.models.backbones import check_device, model_type
@@ -312,6 +313,13 @@ def _impossible_sums(config: RunConfig) -> Iterable[str]:
             f"codec = {config.codec!r} has no meaning with secure: what it saves cannot be added "
             "under masks, where every site must send all numbers: take fp32, fp16, bf16, int8 or "
             "int4"
+        )
+    size = expected_size(config, range(config.partition.sites))
+    if config.sampling == "fixed" and size < 2 <= config.partition.sites:
+        yield (
+            f"participation = {config.participation:g} of {config.partition.sites} sites has no "
+            f"meaning with secure: a sum of one is its update: take {2 / config.partition.sites:g} "
+            "or more"
         )
     if config.partition.ranks:
         yield "secure is not built for sites of unequal ranks, whose vectors differ in length"

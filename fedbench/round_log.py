@@ -81,8 +81,9 @@ def check_that_any_was_accepted(config: RunConfig, log: Sequence[Mapping[str, An
     """
     if not log and config.privacy is not None:
         raise FedbenchError(
-            f"Not one round is within privacy.epsilon = {config.privacy.epsilon:g}: take a larger "
-            "one, more privacy.noise, or leave noise out, which is then what all rounds need."
+            f"Not one round is within privacy.epsilon = {config.privacy.epsilon:g}, or what an "
+            "attempt that was cut short left of it: take a larger one, more privacy.noise, or "
+            "leave noise out, which is then what all rounds need."
         )
     if any(record["cohort"] for record in log) or config.private("site") is not None:
         return  # a private round is a release even of nobody

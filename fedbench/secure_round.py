@@ -102,7 +102,7 @@ def agree(
         keys = roster(terms, {site: body for site, (_, body) in keyed.items()})
     except (TooFewSites, BadExchange) as error:
         return _nobody(terms, first, keyed, error, traffic)
-    asked = _asking("share", {site: (keys.header(), keys.body) for site in keyed})
+    asked = _asking("share", {s: (terms.named() | keys.header(), keys.body) for s in keyed})
     shared, second = bodies(
         engine.exchange(asked, None), asked, "share", SEALED * (len(keyed) - 1),
         lambda site, header, body: check_shares(keys, site, Blocks.read(header, body)),
@@ -151,7 +151,8 @@ def total(
     try:
         collected = collect(terms, agreed.sites, _vectors(sent), count(schema) + 1, scheme)
         reveal = collected.reveal
-        asked = _asking("unmask", {site: (reveal.header(), b"") for site in reveal.arrived})
+        header = terms.named() | reveal.header()
+        asked = _asking("unmask", dict.fromkeys(reveal.arrived, (header, b"")))
         revealed, heard = bodies(
             engine.exchange(asked, None), asked, "unmask", revealed_bytes(reveal)
         )

@@ -177,11 +177,7 @@ def _turn(context: SiteContext, header: Header, objective: LocalObjective) -> Tr
 def _batches(
     context: SiteContext, header: Header, objective: LocalObjective
 ) -> tuple[list[list[int]], Gradient | None]:
-    """The batches of a turn, and how their gradients are computed if examples are private.
-
-    Raises:
-        BadPayload: the site's privacy budget is spent.
-    """
+    """The batches of a turn, and how their gradients are computed if examples are private."""
     config, count = context.config, len(context.training)
     key = (config.seed, context.site)
     if config.private("example") is not None and header["local_passes"]:

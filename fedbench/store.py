@@ -209,7 +209,14 @@ def _as_record(run: Run) -> dict[str, Any]:
 
 def _run(record: Mapping[str, Any], source: Path, recorded: bool = False) -> Run:
     fields = {key: record[key] for key in ("metrics", "rounds", "sites", "provenance")}
-    return Run(config=parse_config(record["config"]), source=source, recorded=recorded, **fields)
+    try:
+        config = parse_config(record["config"])
+    except FedbenchError as error:
+        raise FedbenchError(
+            f"The run in {source} was made by another version of fedbench: {error} Remove the "
+            "folder, and do the run again if it is needed."
+        ) from None
+    return Run(config=config, source=source, recorded=recorded, **fields)
 
 
 def _hashes(directory: Path) -> dict[str, str]:

@@ -48,10 +48,11 @@ def _epsilon(releases: tuple[Releases, ...], delta: float, accountant: Accountan
 
         counting = create_accountant(accountant)
         counting.history = [tuple(one) for one in releases]
-        return float(counting.get_epsilon(delta))
+        # Below 0 where delta alone allows more than was released.
+        return max(0.0, float(counting.get_epsilon(delta)))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=4096)
 def noise_for(
     target: float, delta: float, rate: float, count: int, accountant: Accountant
 ) -> float:

@@ -28,9 +28,11 @@ _OF_MASKS = frozenset({"senders", "shares"})
 
 
 def keyed(config: RunConfig, header: Header, tensors: Tensors) -> Header:
-    """The header with ``release``: a digest of all that a turn of private examples starts from.
+    """The header with ``release``: a digest of all that a site is told or keeps for a private turn.
 
-    The same turn, asked for again, is the same release, under the same noise; any other is not.
+    The same turn, asked for again, is the same release, under the same noise; any other turn of
+    the run is not. Examples are no part of it: a run of the same configuration on other examples
+    has the same simulated noise, and the two must not both be published.
 
     Args:
         config: privacy is read here; without that of examples, nothing is released by them.

@@ -82,7 +82,9 @@ def remarks(records: Sequence[Record]) -> list[str]:
     older = sum(record["provenance"]["code"] != now for record in records)
     commits = sorted({str(record["provenance"]["commit"])[:12] for record in records})
     told = f"{_counted(str(len(records)), 'audit')} drawn as recorded at commit"
+    dirty = sum(bool(record["provenance"].get("dirty")) for record in records)
     moved = f" The code of {older} has changed since." if older else ""
+    moved += f" {dirty} with changes that were not committed." if dirty else ""
     return [
         f"{SYNTHETIC[0].upper()}{SYNTHETIC[1:]}.",
         f"{told} {', '.join(commits)}.{moved}",

@@ -60,13 +60,11 @@ class Terms:
 
     def header(self) -> dict[str, Any]:
         """As values of a header."""
-        return {
-            "run": self.run,
-            "round": self.round,
-            "attempt": self.attempt,
-            "sites": list(self.sites),
-            "threshold": self.threshold,
-        }
+        return {**self.named(), "sites": list(self.sites), "threshold": self.threshold}
+
+    def named(self) -> dict[str, Any]:
+        """What tells this attempt from all others, as values of a header."""
+        return {"run": self.run, "round": self.round, "attempt": self.attempt}
 
     @classmethod
     def read(cls, header: Mapping[str, Any]) -> Terms:

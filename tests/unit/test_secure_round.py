@@ -363,7 +363,7 @@ PRIVATE = {"unit": "site", "clip": 0.5, "noise": 1.0}
     [
         {"privacy": PRIVATE},
         {"privacy": PRIVATE, "secure": {"bound": 0.5}},
-        {"privacy": {**PRIVATE, "unit": "example"}, "secure": {"bound": 0.4}},
+        {"privacy": {**PRIVATE, "unit": "example", "examples": 72}, "secure": {"bound": 0.4}},
         {"sampling": "poisson", "participation": 0.5},
     ],
 )
@@ -378,6 +378,7 @@ def test_what_can_be_added_under_masks_is_not_refused(values):
         ({"codec": "top-k"}, "what it saves cannot be added under masks"),
         ({"codec": "ef+sign"}, "what it saves cannot be added under masks"),
         ({"setting": "local"}, "its sum is its update"),
+        ({"participation": 0.1}, "a sum of one is its update: take 0.25 or more"),
         ({"partition": {"ranks": (16, 4)}}, "vectors differ in length"),
         ({"secure": {"threshold": 0.5}}, r"secure.threshold = 0.5"),
         ({"secure": {"bits": 16}}, r"secure.bits = 16"),

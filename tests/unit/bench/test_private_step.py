@@ -19,10 +19,6 @@ def test_both_gradients_are_timed_in_every_repeat(found):
         assert 0 < one[side]["lowest"] <= one[side]["median"] <= one[side]["highest"]
 
 
-def test_a_private_gradient_takes_longer_than_a_plain_one(found):
-    assert found["methods"]["ia3"]["times_plain"]["highest"] > 1
-
-
 def test_the_table_has_a_line_for_every_method(found):
     lines = private_step.table(found)
     assert [line.split()[0] for line in lines[2:]] == ["ia3"]

@@ -10,6 +10,7 @@ from scipy.stats import norm
 
 from fedbench.errors import FedbenchError
 from fedbench.privacy.accounting import Releases, epsilon, noise_for
+from fedbench.protection import PrivacyConfig
 
 
 @pytest.mark.parametrize(("accountant", "expected"), [("rdp", 6.614), ("prv", 5.923)])
@@ -54,6 +55,18 @@ def test_more_noise_costs_less_and_more_releases_or_a_larger_rate_cost_more():
 def test_nothing_released_costs_nothing():
     assert epsilon([], 1e-5, "prv") == 0
     assert epsilon([Releases(1.0, 0.1, 0)], 1e-5, "prv") == 0
+
+
+@pytest.mark.parametrize("accountant", ["prv", "rdp"])
+def test_epsilon_is_never_below_zero_however_large_delta_is(accountant):
+    assert epsilon([Releases(50.0, 1.0, 1)], 0.5, accountant) == 0
+
+
+def test_a_delta_that_would_let_an_example_be_shown_whole_is_refused():
+    told = {"unit": "example", "clip": 1, "epsilon": 8, "examples": 16}
+    assert PrivacyConfig(**told, delta=0.06).delta == 0.06
+    with pytest.raises(ValueError, match="take less than 1/16"):
+        PrivacyConfig(**told, delta=0.0625)
 
 
 def test_hardly_any_noise_has_a_huge_epsilon_and_no_crash():
