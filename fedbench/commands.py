@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from fedbench.errors import FedbenchError
 from fedbench.files import machine_shared
 from fedbench.options import fields_from
 from fedbench.paths import CHECKOUT
+from fedbench.telling import of_the_wire
 
 _MAIN_TABLE = "main_table.md"
 
@@ -45,30 +46,11 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
         print(f"without: site {left_out}, whose examples were not trained on")
     if len(done.adapters) > 1:
         print(f"scores: mean over {len(done.adapters)} adapters, each asked all test items")
-    for line in _of_the_wire(done):
+    for line in of_the_wire(done):
         print(line)
     if done.config.defective:
         print("WRONG ON PURPOSE: no score of this run is a result.")
     print(f"Run {done.id} is in {done.source}: python -m fedbench show {done.id} tells all.")
-
-
-def _of_the_wire(done: store.Run) -> Iterator[str]:
-    """What left the sites, what it is worth as a promise, and who was not heard."""
-    if not done.rounds:
-        return
-    sent, told = (done.metrics[name] / 1e6 for name in ("bytes_up", "bytes_down"))
-    keys = sum(done.metrics.get(name) or 0 for name in store.MASKED) / 1e6
-    masks = f", {keys:.1f} of keys and shares both ways" if keys else ""
-    yield f"megabytes of training rounds: {sent:.1f} from all sites, {told:.1f} to them{masks}"
-    if privacy := done.config.privacy:
-        spent = max(max((each.get("epsilon") or {"": 0.0}).values()) for each in done.rounds)
-        yield (
-            f"epsilon: {spent:.3g} at delta {privacy.delta:g} for one {privacy.unit}, of simulated "
-            "noise: it is that of the mechanism, and protects nobody in this run"
-        )
-    refused = sorted({site for each in done.rounds for site in each.get("refused") or ()})
-    if refused:
-        yield f"refused in some round: {', '.join(refused)}; the log of rounds says why"
 
 
 def _advance(bar: Any, value: float) -> None:

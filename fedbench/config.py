@@ -153,7 +153,8 @@ class RunConfig(Frozen):
     #: how updates are written into payloads, such as ``int8`` or ``ef+top-k:share=0.01``
     codec: str = "fp32"
     codec_down: str = "fp32"  #: the same of what sites are told, such as ``delta+int8``
-    #: most bytes that may cross the wire, both ways: no further round begins that would exceed it
+    #: most bytes that may cross the wire, both ways: no further round begins that would exceed it;
+    #: the first one is done whatever it takes
     byte_budget: int | None = Field(default=None, ge=1)
     #: what hostile sites do, such as ``sign-flip`` or ``backdoor:share=0.5+scaling:factor=8``
     attack: str = "none"

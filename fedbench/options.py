@@ -25,12 +25,20 @@ _SHOWN: tuple[tuple[type[BaseModel], str], ...] = (
     (SecureConfig, "secure."),
 )
 
+#: what is off until one of its fields is given
+_OFF = {
+    "privacy.": "Differential privacy, off unless one of these is given:",
+    "secure.": "Secure aggregation, off unless one of these is given, such as --secure.bound 1:",
+}
+
 
 def told() -> str:
     """All fields with their defaults, a line each."""
     lines = ["options, their defaults and what they mean:"]
     for model, prefix in _SHOWN:
         said = meanings(model)
+        if prefix in _OFF:
+            lines += ["", _OFF[prefix]]
         for name, field in model.model_fields.items():
             if name not in ("partition", "privacy", "secure"):
                 shown = "required" if field.is_required() else field.default

@@ -114,7 +114,7 @@ def _shown(row: Mapping[Any, Any]) -> dict[str, str]:
         "epsilon, at least": f"{row['epsilon']:.2f}",
         "by guesses, at least": f"{row['epsilon_guesses']:.2f}",
         "epsilon claimed": claim,
-        "TPR / FPR there (%)": f"{100 * row['check_tpr']:.1f} / {100 * row['check_fpr']:.1f}",
+        "check: TPR / FPR (%)": f"{100 * row['check_tpr']:.1f} / {100 * row['check_fpr']:.1f}",
         "tokens of one example (%)": _spread(row, "tokens", 100, ".0f") or NOT_MEASURED,
         "commonest tokens (%)": _spread(row, "tokens_baseline", 100, ".0f"),
     }

@@ -42,6 +42,7 @@ ROUND_COLUMNS = (
         "method",
         "partition",
         "sites_trained",
+        "n_train",
         "unit",
         "adjacency",
     ),
@@ -93,7 +94,8 @@ def epsilon_by_round(runs: Iterable[Run]) -> pd.DataFrame:
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
     epsilon = row["epsilon"]
     # Noise alone, without a budget, has none to be sorted by.
-    return ([*UNITS].index(row["unit"]), row["sites"], row["method"], epsilon != epsilon, epsilon)
+    size = row["sites"], row["n_train"]
+    return ([*UNITS].index(row["unit"]), *size, row["method"], epsilon != epsilon, epsilon)
 
 
 def _told(config: RunConfig, privacy: PrivacyConfig) -> dict[str, Any]:
@@ -210,7 +212,8 @@ def _say_the_price(compared: Sequence[_Compared]) -> None:
 def _rounds(cell: Cell) -> list[dict[str, Any]]:
     config, facts, run = cell.config, facts_of(cell), cell.runs[0]
     assert config.privacy is not None
-    names = ("task", "task_title", "backbone", "method", "partition", "sites_trained", "synthetic")
+    names = [*("task", "task_title", "backbone", "method", "partition"),
+             *("sites_trained", "n_train", "synthetic")]  # fmt: skip
     about = {
         **{name: facts[name] for name in names},
         **_told(config, config.privacy),
@@ -233,7 +236,7 @@ def _spent(run: Run) -> list[float]:
 
 def say_privacy(frame: pd.DataFrame) -> str:
     """For each unit, partition and method: from which epsilon on it is shown to have learnt."""
-    keys = ["task_title", "unit", "adjacency", "partition", "method"]
+    keys = ["task_title", "unit", "adjacency", "partition", "n_train", "method"]
     lines = [_said(part) for _, part in frame.groupby(keys, sort=False)]
     return "\n".join(lines) or f"Private federations: {NOT_RUN}."
 
@@ -241,15 +244,20 @@ def say_privacy(frame: pd.DataFrame) -> str:
 def _said(part: pd.DataFrame) -> str:
     rows = part.sort_values("epsilon").to_dict("records")
     first = rows[0]
-    about = f"- {first['adjacency']}; {first['partition']}, {first['method']}: "
+    about = (
+        f"- {first['adjacency']}; {first['partition']}, {first['n_train']:,.0f} examples, "
+        f"{first['method']}: "
+    )
     without = f"without privacy {_percent(first['open'])}, {first['open_verdict']}"
     told = [f"epsilon {row['epsilon_spent']:.4g}: {_percent(row['mean'])}, {row['verdict']}"
             for row in rows]  # fmt: skip
     if all(row["verdict"] == NOTHING_LEARNT for row in rows):
-        none = "no private run is shown to have learnt anything"
-        told = [f"{none}, from epsilon {rows[0]['epsilon_spent']:.4g} to "
-                f"{rows[-1]['epsilon_spent']:.4g} ({_percent(min(part['mean']))} to "
-                f"{_percent(max(part['mean']))})"]  # fmt: skip
+        spent = [f"{row['epsilon_spent']:.4g}" for row in (rows[0], rows[-1])]
+        scores = [_percent(edge(part["mean"])) for edge in (min, max)]
+        told = [
+            "no private run is shown to have learnt anything, at epsilon "
+            f"{' to '.join(dict.fromkeys(spent))} ({' to '.join(dict.fromkeys(scores))})"
+        ]
     return f"{about}{'; '.join([without, *told])}."
 
 

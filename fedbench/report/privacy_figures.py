@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_PANEL, _FRAME = 1.5, 0.9  #: inches: a panel; title, legend and axis
+_PANEL, _FRAME = 1.6, 1.1  #: inches: a panel; title, legend and axis
 _APART = 0.16  #: places between methods at the same epsilon
 _TITLE = 46  #: characters in a column
 _LOOKS = dict(zip(("lora", "ia3", "full", "qlora"), style.apart(4), strict=True))
+_HELD = ["sites_trained", "n_train"]  #: among how many a unit hides
 _BASE, _MAJORITY = "0.25", "0.6"
 
 
@@ -33,13 +34,13 @@ def privacy_figure(frame: pd.DataFrame) -> Figure:
     if known.empty:
         return nothing()
     places = {value: place for place, value in enumerate(sorted({*known["epsilon"]}))}
-    groups = list(known.groupby(["adjacency", "partition", "sites_trained"], sort=False))
+    groups = [part for _, part in known.groupby(["adjacency", "partition", *_HELD], sort=False)]
     with style.look():
         figure = style.blank(_FRAME + _PANEL * len(groups))
         axes = figure.subplots(len(groups), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
-        for ax, ((adjacency, _, sites), part) in zip(axes, groups, strict=True):
+        for ax, part in zip(axes, groups, strict=True):
             _draw(ax, part, places)
-            ax.set_title(f"{adjacency}: {sites:.0f} sites", loc="left")
+            ax.set_title(_panel(part), loc="left")
         axes[-1].set_xticks(range(len(places) + 1), [*(f"{e:g}" for e in places), "no privacy"])
         axes[-1].set_xlabel("epsilon, of simulated noise")
         figure.supylabel("test accuracy in %")
@@ -48,11 +49,22 @@ def privacy_figure(frame: pd.DataFrame) -> Figure:
             handles=[*_keys(_methods(known), named), *_lines()],
             loc="outside upper left",
             alignment="left",
-            title=textwrap.fill(title_of(known), _TITLE),
+            title=textwrap.fill(_titles(known), _TITLE),
             title_fontsize=8,
             ncols=3,
         )
     return figure
+
+
+def _panel(part: pd.DataFrame) -> str:
+    """Whose privacy, and among how many."""
+    row = part.iloc[0]
+    return f"{row['adjacency']}\n{row['sites_trained']:.0f} sites, {row['n_train']:,.0f} examples"
+
+
+def _titles(frame: pd.DataFrame) -> str:
+    """The titles of all tasks."""
+    return "; ".join(title_of(part) for _, part in frame.groupby("task", sort=False))
 
 
 def _methods(frame: pd.DataFrame) -> list[str]:
@@ -79,7 +91,8 @@ def _draw(ax: Axes, part: pd.DataFrame, places: dict[float, int]) -> None:
             ax.axhline(100 * part[name].mean(), color=color, linestyle=dash, linewidth=0.8)
     ax.axvline(len(places) - 0.5, color="0.8", linewidth=0.6)
     ax.set_xlim(-0.5, len(places) + 0.5)
-    ax.set_ylim(0, 100)
+    ax.set_ylim(0, 106)  # a point at 100 is seen whole
+    ax.set_yticks(range(0, 101, 25))
     ax.grid(axis="y")
     ax.set_axisbelow(True)
 
@@ -148,15 +161,14 @@ def epsilon_figure(frame: pd.DataFrame) -> Figure:
     """
     if frame.empty:
         return nothing()
-    groups = list(frame.groupby(["adjacency", "sites_trained"], sort=False))
+    groups = [part for _, part in frame.groupby(["adjacency", *_HELD], sort=False)]
     with style.look():
-        figure = style.blank(2.6 + 0.15 * len(groups))
+        figure = style.blank(3.0 + 0.35 * len(groups))
         ax = figure.subplots()
-        for look, ((adjacency, sites), part) in zip(style.apart(len(groups)), groups,
-                                                        strict=True):  # fmt: skip
+        for look, part in zip(style.apart(len(groups)), groups, strict=True):
             one = part[part["runs"] == part["runs"].iloc[0]]
             ax.plot(one["round"], one["epsilon"], color=look.color, marker=look.marker,
-                    linestyle=look.dash, label=f"{adjacency}: {sites:.0f} sites")  # fmt: skip
+                    linestyle=look.dash, label=_panel(part))  # fmt: skip
         for budget in sorted({*frame["budget"].dropna()}):
             ax.axhline(budget, color="0.4", linewidth=0.8)
         ax.set_xlabel("round")
@@ -167,7 +179,7 @@ def epsilon_figure(frame: pd.DataFrame) -> Figure:
             loc="outside upper left",
             alignment="left",
             title_fontsize=8,
-            title=textwrap.fill(title_of(frame), _TITLE),
+            title=textwrap.fill(_titles(frame), _TITLE),
         )
     return figure
 

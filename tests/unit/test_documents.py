@@ -69,3 +69,13 @@ def test_what_is_said_of_many_sites_is_what_was_measured():
     ) in text
     assert growth["peak"] <= FLAT_MEMORY
     assert growth["cpu"] <= FLAT_TIME
+
+
+def test_what_is_said_of_backdoors_under_robust_rules_is_what_was_drawn():
+    said = "a plain backdoor by four of ten sites got its answer every time, under every rule"
+    assert said in " ".join((CHECKOUT / "THREATS.md").read_text(encoding="utf-8").split())
+    with (CHECKOUT / "figures" / "attacks" / "attacks.csv").open(encoding="utf-8") as table:
+        drawn = list(csv.DictReader(table))
+    rows = [row for row in drawn if (row["attack"], row["hostile_sites"]) == ("backdoor", "4")]
+    assert len({row["rule"] for row in rows}) == 7
+    assert {float(row["success"]) for row in rows} == {1.0}

@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     __main__ pretraining bench
     cli
     commands
-    options
+    options telling
     report
     tuning energy
     grid
