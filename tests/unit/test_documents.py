@@ -8,6 +8,7 @@ import re
 import pytest
 
 from fedbench import profiles
+from fedbench.bench import coding, private_step, secure
 from fedbench.bench.scale import FLAT_MEMORY, FLAT_TIME
 from fedbench.files import read_json
 from fedbench.paths import CHECKOUT
@@ -79,3 +80,13 @@ def test_what_is_said_of_backdoors_under_robust_rules_is_what_was_drawn():
     rows = [row for row in drawn if (row["attack"], row["hostile_sites"]) == ("backdoor", "4")]
     assert len({row["rule"] for row in rows}) == 7
     assert {float(row["success"]) for row in rows} == {1.0}
+
+
+@pytest.mark.parametrize("bench", [coding, private_step, secure])
+def test_what_protection_costs_is_what_was_measured(bench):
+    """``python -m fedbench.bench.NAME`` writes the record, which is kept by hand."""
+    name = bench.__name__.rpartition(".")[2]
+    text = (CHECKOUT / "THREATS.md").read_text(encoding="utf-8")
+    block = text.partition(f"<!-- {name}: printed by python -m {bench.__name__} -->\n```\n")[2]
+    record = read_json(CHECKOUT / "data" / "costs" / f"{name}.json")
+    assert block.partition("\n```\n")[0].splitlines() == bench.table(record)
