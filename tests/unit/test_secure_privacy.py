@@ -96,7 +96,8 @@ def test_steps_that_are_too_coarse_for_the_clip_stop_the_run_before_anybody_trai
 
 @pytest.mark.parametrize("unit", ["site", "example"])
 def test_where_all_count_alike_the_greatest_weight_takes_no_bits_away(unit):
-    privacy = {"unit": unit, "clip": 0.5, "noise": 1.0}
+    examples = {"examples": 3} if unit == "example" else {}
+    privacy = {"unit": unit, "clip": 0.5, "noise": 1.0, **examples}
     update = {"x": torch.linspace(-0.1, 0.1, 9)}
     few, many = (
         words_of(configured(privacy, greatest_weight=greatest), update, 1.0, 5)
