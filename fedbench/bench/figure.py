@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbench.bench.records import Record, version
+from fedbench.bench.records import version
 from fedbench.bench.shapes import SIZES
 from fedbench.bench.table import frame
 from fedbench.bench.targets import TARGETS, Target
 from fedbench.files import write_bytes, write_json
+from fedbench.records import Record
 from fedbench.report import style
 from fedbench.report.figures import write_picture
 from fedbench.report.writing import markdown, numbers

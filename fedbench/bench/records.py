@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from fedbench.errors import FedbenchError
-from fedbench.files import read_json, write_json
-
-Record = Mapping[str, Any]
+from fedbench.files import write_json
+from fedbench.records import Record, records_in
 
 RECORDED = Path("data/bench")  #: in the checkout
 _FIELDS = frozenset({"date", "provenance", "peak_flops", "steps", "rounds", "alone", "start_up"})
@@ -39,12 +35,6 @@ def recorded(folder: Path = RECORDED) -> list[Record]:
     Raises:
         FedbenchError: a file is damaged or is no record.
     """
-    return sorted(_read(folder), key=lambda record: str(record["date"]))
-
-
-def _read(folder: Path) -> Iterator[Record]:
-    for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
-        if not isinstance(record, dict) or _FIELDS - record.keys():
-            raise FedbenchError(f"{path} is no record of a benchmark: restore or remove it.")
-        yield record
+    return sorted(
+        records_in(folder, _FIELDS, "a benchmark"), key=lambda record: str(record["date"])
+    )

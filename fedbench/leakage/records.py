@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from fedbench.errors import FedbenchError
-from fedbench.files import read_json, write_json
+from fedbench.files import write_json
 from fedbench.paths import CHECKOUT
-
-Record = Mapping[str, Any]
+from fedbench.records import Record, records_in
 
 RECORDED = CHECKOUT / "data" / "leakage"
 _FIELDS = frozenset(
@@ -35,12 +31,7 @@ def recorded(folder: Path = RECORDED) -> list[Record]:
     Raises:
         FedbenchError: a file is damaged or is no record.
     """
-    return sorted(_read(folder), key=lambda record: (str(record["method"]), int(record["seed"])))
-
-
-def _read(folder: Path) -> Iterator[Record]:
-    for path in sorted(folder.glob("*.json")):
-        record = read_json(path)
-        if not isinstance(record, dict) or _FIELDS - record.keys():
-            raise FedbenchError(f"{path} is no record of an audit of leaks: restore or remove it.")
-        yield record
+    return sorted(
+        records_in(folder, _FIELDS, "an audit of leaks"),
+        key=lambda record: (str(record["method"]), int(record["seed"])),
+    )

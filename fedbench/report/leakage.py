@@ -15,7 +15,7 @@ from fedbench.errors import FedbenchError
 from fedbench.leakage import measures
 from fedbench.leakage.canaries import thresholds
 from fedbench.leakage.measures import Counts
-from fedbench.leakage.records import Record
+from fedbench.records import Record
 from fedbench.report.tables import NOT_RUN
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedbench.files import write_bytes, write_json
-from fedbench.leakage.records import Record
 from fedbench.provenance import fingerprint
+from fedbench.records import Record
 from fedbench.report.figures import write_picture
 from fedbench.report.leakage import RANGE, WITHIN
 from fedbench.report.rule_figures import span

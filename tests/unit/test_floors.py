@@ -50,7 +50,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     partition tokens
     tasks
     store metrics cohorts
-    provenance
+    provenance records
     config
     protection
     frozen

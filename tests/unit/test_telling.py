@@ -14,8 +14,9 @@ ROUNDS = (
     {"round": 0, "cohort": ["a", "b", "c"], "bytes_up": 3_000_000, "epsilon": {"a": 3.0, "b": 2.5}},
     {"round": 1, "cohort": ["a", "b"], "bytes_up": 3_000_000, "epsilon": {"a": 3.5},
      "refused": {"c": "Its reply is a replay."}},
+    {"round": 2, "cohort": ["a", "b"], "bytes_up": 0, "refused": {"c": "It is late."}},
 )  # fmt: skip
-BYTES = {"bytes_up": 6_000_000, "bytes_down": 12_000_000, "bytes_validation": 3_000_000}
+BYTES = {"bytes_up": 9_000_000, "bytes_down": 18_000_000, "bytes_validation": 4_500_000}
 
 
 @pytest.fixture
@@ -38,17 +39,18 @@ def test_bytes_are_those_of_one_site_and_round_whoever_was_refused(run):
 
 def test_the_first_reason_of_a_site_that_was_not_counted_is_told(run):
     assert "not counted in round 2: c: Its reply is a replay." in said(run())
+    assert "It is late." not in said(run())
 
 
 def test_keys_and_shares_are_told_apart_and_a_codec_under_masks_is_said_to_save_nothing(run):
-    told = said(run({"bytes_keys": 500_000, "bytes_unmask": 100_000}, secure={}, codec="int8"))
+    told = said(run({"bytes_keys": 800_000, "bytes_unmask": 100_000}, secure={}, codec="int8"))
     assert "0.1 of keys and shares" in told
     assert "32 bits, whatever the codec: int8" in told
 
 
 def test_a_byte_budget_says_how_far_it_went(run):
     told = said(run(byte_budget=20_000_000, rounds=5))
-    assert "21.0 of 20.0 MB in 2 of 5 rounds" in told
+    assert "31.5 of 20.0 MB in 3 of 5 rounds" in told
 
 
 @pytest.mark.parametrize(

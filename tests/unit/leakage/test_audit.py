@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.leakage.audit import Plan, audit, finding, rough_seconds
 from fedbench.leakage.defences import (
@@ -28,24 +27,13 @@ from fedbench.leakage.subjects import subjects
 from fedbench.models.attached import attached
 from fedbench.models.tensors import trained_tensors
 from fedbench.prepare import prepare
-from fedbench.resolving import resolve
 from fedbench.tokens import Tokenised
 from fedbench.train import Accumulated
 
 
 @pytest.fixture
-def plan(backbones, toy_task):
-    config = RunConfig(
-        task=toy_task,
-        backbone=str(backbones("llama")),
-        setting="centralized",
-        rank=2,
-        passes=2,
-        batch_size=4,
-        max_tokens=64,
-        generated=0,
-    )
-    return Plan(resolve(config), shadows=3, pool=12, canaries=6, sites=3)
+def plan(audited):
+    return Plan(audited, shadows=3, pool=12, canaries=6, sites=3)
 
 
 def nothing(shadow):

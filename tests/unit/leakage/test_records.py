@@ -7,28 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.leakage import __main__ as command
 from fedbench.leakage import audit, recording, records
 from fedbench.leakage.audit import Plan
-from fedbench.resolving import resolve
 
 
 @pytest.fixture
-def plan(backbones, toy_task):
-    config = RunConfig(
-        task=toy_task,
-        backbone=str(backbones("llama")),
-        setting="centralized",
-        rank=2,
-        passes=2,
-        batch_size=4,
-        max_tokens=64,
-        generated=0,
-        seed=5,
-    )
-    return Plan(resolve(config), shadows=2, pool=12, canaries=6, sites=3)
+def plan(audited):
+    return Plan(audited.model_copy(update={"seed": 5}), shadows=2, pool=12, canaries=6, sites=3)
 
 
 def given(method, seed):

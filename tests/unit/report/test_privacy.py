@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from fedbench.protection import PrivacyConfig
@@ -16,6 +17,7 @@ from fedbench.report import (
     rule_table,
     say_privacy,
 )
+from fedbench.report.privacy import _place
 from tests.unit.report.conftest import TASKS
 
 TASK = "lookalike_medqa"
@@ -94,6 +96,20 @@ def test_without_the_open_run_there_is_no_price(run):
     assert list(frame["beside_open"]) == ["not run"]
     assert frame["verdict"][0].endswith("base not run")
     privacy_figure(frame)
+
+
+def test_few_examples_and_many_are_told_apart_and_the_few_come_first(shown):
+    few = privacy(shown)
+    many = few.assign(n_train=10 * few["n_train"])
+    rows = [*many.to_dict("records"), *few.to_dict("records")]
+    ordered = [(row["unit"], row["n_train"]) for row in sorted(rows, key=_place)]
+    held = few["n_train"].iloc[0]
+    assert list(dict.fromkeys(ordered)) == [
+        (unit, size) for unit in ("example", "site") for size in (held, 10 * held)
+    ]
+    both = pd.concat([few, many], ignore_index=True)
+    assert len(privacy_figure(both).axes) == 2 * len(privacy_figure(few).axes)
+    assert f"{10 * held:,.0f} examples" in say_privacy(both)
 
 
 def test_other_tables_leave_private_runs_out(shown):
