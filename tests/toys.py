@@ -80,3 +80,16 @@ attribute: house
 layouts:
   - files: {all: toy.csv}
 """
+
+
+def options(folder: Path) -> dict[str, Any]:
+    """Options of a run on a toy backbone and a toy task, both written under ``folder``."""
+    return {
+        "task": str(make_task(folder / "task")),
+        "backbone": str(make_backbone(folder / "backbone")),
+        "partition": {"kind": "iid", "sites": 2, "minimum": 2},
+        "batch_size": 8,
+        "rank": 2,
+        "max_tokens": 64,
+        "generated": 2,
+    }
