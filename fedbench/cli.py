@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, traced
 from fedbench.paths import profile_names
+from fedbench.redaction import without_secrets
 
 #: commands about a profile, in the order of their help
 _OF_PROFILES = {
@@ -38,12 +39,13 @@ _OF_PROFILES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 2 is returned, after one sentence, for what the user can mend.
 
-    1 says that a comparison came out otherwise: verdicts, tables, a row done again, or a check.
+    1 says that a comparison came out otherwise: verdicts, tables, a row done again, or a check;
+    3, that fedbench has a defect.
     """
     parser = _parser()
     known, extra = parser.parse_known_args(arguments)
     if extra and not known.takes_fields:
-        parser.error(f"unknown arguments: {' '.join(extra)}")
+        parser.error(without_secrets(f"unknown arguments: {' '.join(extra)}"))
     try:
         _check_data_folder()
         from fedbench import commands
@@ -60,6 +62,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "\nfedbench: stopped; what was finished is kept, start again to go on.", file=sys.stderr
         )
         return 130
+    except Exception as error:
+        print(
+            f"{traced(error)}fedbench: this is a defect of fedbench ({type(error).__name__}): "
+            "please report it with the lines above, which quote no data.",
+            file=sys.stderr,
+        )
+        return 3
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from fedbench import profiles, store
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, traced
 from fedbench.files import machine_shared, write_bytes
 from fedbench.freshness import moved
 from fedbench.processes import begin_worker
@@ -175,10 +174,10 @@ def _one(config: RunConfig) -> None:
         raise
     except Exception as error:
         path = store.folder(config.id) / "error.txt"
-        write_bytes(path, traceback.format_exc().encode())
+        write_bytes(path, traced(error).encode())
         raise FedbenchError(
-            f"run {config.id} met a defect of fedbench ({type(error).__name__}: {error}); "
-            f"please report it with {path}."
+            f"run {config.id} met a defect of fedbench ({type(error).__name__}); please report it "
+            f"with {path}."
         ) from None
     finally:
         report(1.0)

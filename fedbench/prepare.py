@@ -195,11 +195,17 @@ def site_contexts(prepared: Prepared, model: nn.Module, folder: Path) -> SiteCon
 def holdings(prepared: Prepared) -> list[dict[str, Any]]:
     """Size and topics of every site, as a record keeps them.
 
+    Topics that stand in a column of private rows are numbered, in the order of their names.
+
     Where answers are noisy, ``n_wrong`` says how many training answers of a site are wrong: 0 at a
     site that is not noisy.
     """
     partition = prepared.partition
-    topic = {example.id: example.topic for example in prepared.examples}
+    names = sorted({example.topic for example in prepared.task.examples})
+    shown = {name: f"topic-{number:02d}" for number, name in enumerate(names)}
+    if prepared.task.told_topics:
+        shown = dict(zip(names, names, strict=True))
+    topic = {example.id: shown[example.topic] for example in prepared.examples}
     trained = frozenset(partition.trained)
     rows = []
     for site, held in partition.sites.items():

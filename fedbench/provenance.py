@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedbench.paths import CHECKOUT, PACKAGE
+from fedbench.redaction import without_secrets
 
 #: Libraries whose version can change a number.
 LIBRARIES = (
@@ -34,6 +35,8 @@ _BESIDE = frozenset(
         "freshness",
         "resolving",
         "phases",
+        "limits",
+        "redaction",
     )
 ) | {"fedbench"}
 
@@ -51,7 +54,7 @@ def provenance(code: str) -> dict[str, Any]:
         "code": code,
         "versions": {name: _version(name) for name in LIBRARIES} | {"python": _python()},
         "hardware": f"{platform.machine()}, {os.cpu_count()} cores, {_processor()}",
-        "command": " ".join(["python -m fedbench", *sys.argv[1:]]),
+        "command": without_secrets(" ".join(["python -m fedbench", *sys.argv[1:]])),
     }
 
 

@@ -6,6 +6,7 @@ Whatever a site sends that cannot be used is refused with a reason, and the roun
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,12 +22,13 @@ from fedbench.models.ranks import padded
 from fedbench.privacy.turn import WORK, told_of_work
 from fedbench.rules.rule import Contribution
 from fedbench.wire import BadPayload, Schema, body_of, longest, opened
-from fedbench.wire.codecs import Codec, codec_of
+from fedbench.wire.codecs import Codec, codec_of, wrong_with
 from fedbench.wire.schema import digest
 
 Answers = Iterator[tuple[str, bytes | Failure]]
 _LOG = logging.getLogger("fedbench")
 _MOST = 2**53  #: up to here a double tells whole numbers apart
+_OURS = re.compile(r"site-\d{2,5}|update|score|advertise|share|unmask")
 _HEAVIEST = 2.0**31  #: weight that an update can have at most; at least it has the inverse, or none
 #: what the header of a reply must say, in numbers
 _COUNTS: Mapping[str, tuple[str, ...]] = {
@@ -204,7 +206,7 @@ def _answer(
     header, body = opened(payload)
     for name, value in {"site": site, "kind": kind}.items():
         if header.get(name) != value:
-            raise BadPayload(f"Its reply has {name} {header.get(name)!r}, not {value!r}.")
+            raise BadPayload(f"Its reply has {name} {_short(header.get(name))}, not {value!r}.")
     if header.get("answers") != asked.seal(site):
         raise BadPayload("Its reply answers another message: it is a replay, or of another run.")
     _check_counts(header, kind)
@@ -243,7 +245,9 @@ def _check_update(
     if absent := [name for name in work if name not in header]:
         raise BadPayload(f"Its update does not say {', '.join(absent)}.")
     if header.get("codec") != codec.name:
-        raise BadPayload(f"Its update is written as {header.get('codec')!r}, not {codec.name!r}.")
+        raise BadPayload(
+            f"Its update is written as {_short(header.get('codec'))}, not {codec.name!r}."
+        )
     if header.get("schema") != digest(schema):
         raise BadPayload("Its update does not consist of the tensors that were asked for.")
     weight = header.get("weight")
@@ -260,6 +264,10 @@ def _is_count(value: Any) -> TypeGuard[float]:
 
 
 def _short(value: Any) -> str:
-    """A value as a sentence can hold it."""
-    told = repr(value) if not isinstance(value, int) or abs(value) < _MOST else "beyond 2**53"
-    return told if len(told) <= 40 else f"{told[:40]}..."
+    """What a site wrote, as the server's log may hold it: numbers and our own words, no texts."""
+    if isinstance(value, int) and abs(value) >= _MOST:
+        return "beyond 2**53"
+    if value is None or isinstance(value, int | float):
+        return repr(value)
+    ours = isinstance(value, str) and (_OURS.fullmatch(value) or not wrong_with("codec", value))
+    return repr(value) if ours else "of another kind"

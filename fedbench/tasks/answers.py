@@ -1,4 +1,7 @@
-"""How datasets write down the right answer: one function per way, and a registry of them."""
+"""How datasets write down the right answer: one function per way, and a registry of them.
+
+What is refused is told by its place and never quoted: it may be a private text.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def by_label(
     """A class name, as the spec's labels write it."""
     written = str(value).strip()
     if written not in labels:
-        raise ValueError(f"unknown label {written!r} (labels: {', '.join(labels)})")
+        raise ValueError(f"a label that is not known (labels: {', '.join(labels)})")
     return options.index(labels[written])
 
 
@@ -33,7 +36,7 @@ def by_letter(
     allowed = LETTERS[: len(options)]
     letter = str(value).strip().upper()
     if len(letter) != 1 or letter not in allowed:
-        raise ValueError(f"{value!r} is not a letter of an option ({allowed[0]} to {allowed[-1]})")
+        raise ValueError(f"not a letter of an option ({allowed[0]} to {allowed[-1]})")
     return allowed.index(letter)
 
 
@@ -47,7 +50,7 @@ def by_index(
     except ValueError:
         index = -1
     if not 0 <= index < len(options):
-        raise ValueError(f"{value!r} is not the number of an option ({spec.first} to {last})")
+        raise ValueError(f"not the number of an option ({spec.first} to {last})")
     return index
 
 
@@ -57,7 +60,7 @@ def by_text(
     """The text of the right option."""
     text = " ".join(str(value).split())
     if text not in options:
-        raise ValueError(f"the answer {text!r} is not among the options")
+        raise ValueError("the answer is not among the options")
     return options.index(text)
 
 
@@ -69,9 +72,9 @@ def by_score(
     try:
         score = float(str(value))
     except ValueError:
-        raise ValueError(f"{value!r} is not a number") from None
+        raise ValueError("not a number") from None
     if not math.isfinite(score):
-        raise ValueError(f"{value!r} is not a finite number")
+        raise ValueError("not a finite number")
     below, between, above = labels.values()
     return options.index(below if score < low else above if score > high else between)
 

@@ -78,12 +78,13 @@ def column(row: Row, name: str) -> Any:
     """The value of a column that must be there and filled.
 
     Raises:
-        FedbenchError: naming the row, the column and the columns there are.
+        FedbenchError: naming the row and the column. Columns that are there are counted and not
+            named: where a header line is missing, they are texts of the first row.
     """
     if name not in row.values:
         raise FedbenchError(
-            f"{row.where}: there is no column {name!r} (columns: {', '.join(row.values)}); "
-            "rename it in the task's file, or fetch the file again."
+            f"{row.where}: there is no column {name!r} among its {len(row.values)}; rename it in "
+            "the task's file, add the line of names if the file has none, or fetch the file again."
         )
     value = row.values[name]
     if value is None or (isinstance(value, str) and not value.strip()):

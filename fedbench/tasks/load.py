@@ -85,7 +85,13 @@ def _load(spec_json: str, source: Source) -> Task:
         family=spec.generator.name if spec.generator else "",
         sources=hashes,
         audit={**counts, **counted(examples)},
+        told_topics=spec.topic.kind != "column" or not _is_private(spec),
     )
+
+
+def _is_private(spec: TaskSpec) -> bool:
+    """Whether the rows are somebody's, who has not said that others may read them."""
+    return not spec.generator and (not spec.licence or "private" in spec.licence.casefold())
 
 
 def _without_repeats(

@@ -51,6 +51,7 @@ class Task:
     family: str = ""  #: of look-alikes, that it belongs to: what its dialects are those of
     sources: Mapping[str, str] = field(default_factory=dict)  #: file or revision -> sha256
     audit: Mapping[str, object] = field(default_factory=dict)  #: counts: rows, duplicates, dropped
+    told_topics: bool = True  #: whether records may name topics: not those that private rows name
 
     def of_split(self, split: Split) -> tuple[Example, ...]:
         """The examples of one split, in a fixed order."""

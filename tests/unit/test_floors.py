@@ -54,8 +54,10 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     config
     protection
     frozen
-    columns files hashing named paths phases processes seeding streams
+    columns files hashing named phases processes seeding streams
+    limits paths
     errors
+    redaction
     """.strip().splitlines()
 )
 LEVEL = {unit: level for level, floor in enumerate(FLOORS) for unit in floor}

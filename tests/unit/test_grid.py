@@ -92,9 +92,12 @@ def test_a_defect_in_a_run_becomes_one_sentence_with_the_trace_in_a_file(monkeyp
     monkeypatch.setattr("fedbench.running.run", defect)
     monkeypatch.setattr(grid, "_done", multiprocessing.get_context("spawn").Value("d", 0.0))
     (config,) = configs(1)
-    with pytest.raises(FedbenchError, match="ZeroDivisionError: half way"):
+    with pytest.raises(FedbenchError, match=r"\(ZeroDivisionError\); please report it") as caught:
         grid._one(config)
-    assert "Traceback" in (store.folder(config.id) / "error.txt").read_text()
+    trace = (store.folder(config.id) / "error.txt").read_text()
+    assert trace.startswith("Traceback")
+    assert "in defect" in trace
+    assert "half way" not in str(caught.value) + trace.replace('("half way")', "")
     assert grid._done.value == pytest.approx(1.0)
 
 
