@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from fedbench.errors import FedbenchError
+from fedbench.limits import JSON_BYTES, YAML_BYTES, from_json, from_yaml, read_within
 
 
 def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
@@ -127,10 +127,10 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        FedbenchError: it is missing, cannot be read, or is not JSON.
+        FedbenchError: it is missing, cannot be read, is not JSON, or is larger than any of ours.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return from_json(read_within(path, JSON_BYTES).decode())
     except FileNotFoundError:
         raise FedbenchError(f"{path} is missing.") from None
     except (ValueError, OSError) as error:
@@ -141,18 +141,18 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Read a YAML file that holds fields and values.
 
     Raises:
-        FedbenchError: it is missing, or is not such a file.
+        FedbenchError: it is missing, is not such a file, or is larger or unfolds to more than any
+            of ours.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = from_yaml(read_within(path, YAML_BYTES).decode())
     except FileNotFoundError:
         raise FedbenchError(f"{path} does not exist: check the path.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise FedbenchError(f"{path} cannot be read as YAML ({reason}): correct it.") from None
-    if not isinstance(content, dict):
+    except (OSError, ValueError) as error:
+        raise FedbenchError(f"{path} cannot be read as YAML ({error}): correct it.") from None
+    if not isinstance(found, dict):
         raise FedbenchError(f"{path} must hold fields and values, such as task: fpb.")
-    return content
+    return found
 
 
 @contextmanager

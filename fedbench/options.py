@@ -9,12 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel
 
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
+from fedbench.limits import from_yaml
 from fedbench.protection import PrivacyConfig, SecureConfig
 
 #: whose fields are options, and what comes before them
@@ -100,6 +100,6 @@ def _value(text: str) -> Any:
         with suppress(ValueError):
             return float(text)
     try:
-        return yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError):
+        return from_yaml(text)
+    except ValueError:
         return text

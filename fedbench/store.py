@@ -22,6 +22,7 @@ from fedbench.config import RunConfig, parse_config
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes, write_json
 from fedbench.hashing import sha256_file
+from fedbench.limits import from_json
 from fedbench.paths import home, shipped
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ def load(run_id: str) -> Run:
         FedbenchError: there is none, or one of its files is not what was written.
     """
     directory = folder(run_id)
-    if (directory / MANIFEST).exists():
+    if _is_own(run_id):
         _verify(directory)
         return _run(read_json(directory / RECORD), directory)
     for recorded in _recorded_folders():
@@ -154,9 +155,14 @@ def load(run_id: str) -> Run:
 
 def exists(run_id: str) -> bool:
     """Whether a finished run with this id can be loaded."""
-    if (folder(run_id) / MANIFEST).exists():
+    if _is_own(run_id):
         return True
     return any(run_id in _recorded_runs(recorded) for recorded in _recorded_folders())
+
+
+def _is_own(run_id: str) -> bool:
+    """Whether it is a run of this home; what may be typed by hand leads to no other folder."""
+    return Path(run_id).name == run_id and (folder(run_id) / MANIFEST).exists()
 
 
 def finished() -> Iterator[Run]:
@@ -258,7 +264,7 @@ def _recorded_folders() -> list[Path]:
 def _recorded_runs(directory: Path) -> dict[str, dict[str, Any]]:
     _verify(directory)
     lines = (directory / RUNS).read_text(encoding="utf-8").splitlines()
-    records = [json.loads(line) for line in lines]
+    records = [from_json(line) for line in lines]
     return {parse_config(record["config"]).id: record for record in records}
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fedbench.errors import FedbenchError
+from fedbench.limits import DATA_BYTES, JSON_BYTES, LINE, ROWS, from_json, read_within
+from fedbench.tasks.parquet import rows_of
 
 Parsed = Iterator[tuple[str, dict[str, Any]]]
 Parser = Callable[[Path, str], Parsed]
@@ -25,7 +26,8 @@ AGAIN = "the file seems damaged or cut short: fetch it again"
 def read_csv(path: Path, encoding: str) -> Parsed:
     """Comma-separated values with a header line (``.tsv``: separated by tabs)."""
     delimiter = "\t" if path.suffix == ".tsv" else ","
-    reader = csv.DictReader(io.StringIO(_text(path, encoding)), delimiter=delimiter, strict=True)
+    lines = _lines(_text(path, encoding), path, keepends=True)
+    reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
         for row in reader:
             where = f"{path}, line {reader.line_num}"
@@ -42,7 +44,7 @@ def read_csv(path: Path, encoding: str) -> Parsed:
 
 def read_jsonl(path: Path, encoding: str) -> Parsed:
     """One JSON object a line."""
-    for number, line in enumerate(_text(path, encoding).split("\n"), start=1):
+    for number, line in enumerate(_lines(_text(path, encoding), path), start=1):
         if line.strip():
             where = f"{path}, line {number}"
             yield where, _object(_json(line, where), where)
@@ -54,7 +56,7 @@ def read_json(path: Path, encoding: str) -> Parsed:
     if not text.lstrip().startswith("["):
         yield from read_jsonl(path, encoding)
         return
-    for number, row in enumerate(_json(text, str(path)), start=1):
+    for number, row in enumerate(_whole(text, path), start=1):
         where = f"{path}, entry {number}"
         yield where, _object(row, where)
 
@@ -62,10 +64,9 @@ def read_json(path: Path, encoding: str) -> Parsed:
 def read_parquet(path: Path, encoding: str) -> Parsed:
     """A Parquet table."""
     import pyarrow
-    import pyarrow.parquet
 
     try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
+        rows = rows_of(path)
     except (pyarrow.ArrowException, OSError):
         raise FedbenchError(f"{path} is not a Parquet table; {AGAIN}.") from None
     for number, row in enumerate(rows, start=1):
@@ -74,7 +75,7 @@ def read_parquet(path: Path, encoding: str) -> Parsed:
 
 def read_sentence_at_label(path: Path, encoding: str) -> Parsed:
     """Financial PhraseBank: ``sentence@label``, split at the last ``@``."""
-    for number, line in enumerate(_text(path, encoding).split("\n"), start=1):
+    for number, line in enumerate(_lines(_text(path, encoding), path), start=1):
         where = f"{path}, line {number}"
         sentence, at, label = line.strip().rpartition("@")
         if at and sentence.strip():
@@ -85,10 +86,10 @@ def read_sentence_at_label(path: Path, encoding: str) -> Parsed:
 
 def read_fiqa(path: Path, encoding: str) -> Parsed:
     """FiQA 2018 task 1: a JSON object of sentences, each with one entry per target."""
-    entries = _json(_text(path, encoding), str(path))
+    entries = _whole(_text(path, encoding), path)
     source = "headline" if "headline" in path.name else "post"
-    for key, entry in _object(entries, str(path)).items():
-        where = f"{path}, entry {key}"
+    for number, (key, entry) in enumerate(_object(entries, str(path)).items(), start=1):
+        where = f"{path}, entry {key if key.isdecimal() else number}"
         try:
             sentence = entry["sentence"]
             targets = [(info["target"], info["sentiment_score"]) for info in entry["info"]]
@@ -123,17 +124,18 @@ def parse(path: Path, form: str, encoding: str) -> Parsed:
         raise FedbenchError(
             f"{path}: format {form!r} is not known (use one of {', '.join(PARSERS)})."
         )
-    empty = True
-    for row in PARSERS[form](path, encoding):
-        empty = False
+    number = 0
+    for number, row in enumerate(PARSERS[form](path, encoding), start=1):
+        if number > ROWS:
+            raise FedbenchError(f"{path} has more than {ROWS:,} rows, the most that is read.")
         yield row
-    if empty:
+    if not number:
         raise FedbenchError(f"{path} is empty: {AGAIN}.")
 
 
 def _text(path: Path, encoding: str) -> str:
     try:
-        content = path.read_bytes()
+        content = read_within(path, DATA_BYTES)
         _refuse_other_than_latin1(content, encoding, path)
         return content.decode(encoding).replace("\r\n", "\n").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -169,9 +171,29 @@ def _refuse_other_than_latin1(content: bytes, encoding: str, path: Path) -> None
         )
 
 
+def _lines(text: str, path: Path, *, keepends: bool = False) -> Iterator[str]:
+    """Lines of a text, none longer than a row of any dataset."""
+    for number, line in enumerate(io.StringIO(text, newline="\n"), start=1):
+        if len(line) > LINE:
+            raise FedbenchError(
+                f"{path}, line {number}: more than {LINE:,} characters, which no row has; {AGAIN}."
+            )
+        yield line if keepends else line.removesuffix("\n")
+
+
+def _whole(text: str, path: Path) -> Any:
+    """The JSON value that a file is, of which no part can be read without the rest."""
+    if len(text) > JSON_BYTES:
+        raise FedbenchError(
+            f"{path} has more than {JSON_BYTES:,} characters in one JSON value: write one object a "
+            "line (.jsonl), or split it."
+        )
+    return _json(text, str(path))
+
+
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
+        return from_json(text)
     except ValueError:
         raise FedbenchError(f"{where}: not valid JSON; {AGAIN}.") from None
 
