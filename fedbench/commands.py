@@ -18,7 +18,7 @@ from fedbench import profiles, store
 from fedbench.errors import FedbenchError
 from fedbench.files import machine_shared
 from fedbench.options import fields_from
-from fedbench.paths import CHECKOUT
+from fedbench.paths import CHECKOUT, within
 from fedbench.telling import of_the_wire
 
 _MAIN_TABLE = "main_table.md"
@@ -219,7 +219,7 @@ def compare(known: Namespace, extra: Sequence[str]) -> int:
     folder = _figures_folder(known)
     if known.output is None:  # what the repository came with would be held against itself
         spec = profiles.read_spec(known.profile)
-        executed(find_notebooks(CHECKOUT / spec.notebooks), known.profile)
+        executed(find_notebooks(within(CHECKOUT, spec.notebooks)), known.profile)
     reference = of_folder(known.reference) if known.reference else of_commit(folder)
     here = of_folder(Path(folder))
     found = held_against(reference, here)

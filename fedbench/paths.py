@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from fedbench.errors import FedbenchError
 
@@ -37,6 +37,23 @@ def fresh_home() -> Iterator[None]:
                 del os.environ["FEDBENCH_HOME"]
             else:
                 os.environ["FEDBENCH_HOME"] = before
+
+
+def within(folder: Path, name: str) -> Path:
+    """The path of ``name``, which some file gives, under ``folder``; it need not be there.
+
+    Raises:
+        FedbenchError: it is absolute, goes up with ``..``, or leaves the folder by a link.
+    """
+    path = folder / name
+    said = PurePath(name)
+    below = "\0" not in name and not said.is_absolute() and ".." not in said.parts
+    if not below or not path.resolve().is_relative_to(folder.resolve()):
+        raise FedbenchError(
+            f"{name!r} leaves the folder {folder}: name a file that is in it or below it, with no "
+            ".. and no link that leads elsewhere."
+        )
+    return path
 
 
 def shipped(name: str) -> Path:

@@ -137,8 +137,9 @@ def read_spec(name: str) -> ProfileSpec:
     Raises:
         FedbenchError: no such profile, or all problems of its file in one message.
     """
-    path = Path(name) if name.endswith(".yml") else _FOLDER / f"{name}.yml"
-    if not path.exists():
+    own = name.endswith(".yml")
+    path = Path(name) if own else _FOLDER / f"{name}.yml"
+    if not path.exists() or (not own and Path(name).name != name):
         known = ", ".join(profile_names())
         raise FedbenchError(f"There is no profile {name!r}: use one of {known}, or a .yml file.")
     try:

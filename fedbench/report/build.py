@@ -14,7 +14,7 @@ from pathlib import Path
 from fedbench import grid, profiles
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
-from fedbench.paths import CHECKOUT, home
+from fedbench.paths import CHECKOUT, home, within
 from fedbench.report.plan import check_fits
 
 Parameters = Mapping[str, str]
@@ -32,7 +32,8 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
         FedbenchError: a run or a notebook failed, a notebook does not take these parameters, or
             runs that are missing cannot fit on this machine, which is told before any starts.
     """
-    sources = find_notebooks(notebooks or CHECKOUT / profiles.read_spec(profile).notebooks)
+    told = profiles.read_spec(profile).notebooks
+    sources = find_notebooks(notebooks or within(CHECKOUT, told))
     short = profiles.short_name(profile)
     parameters = {"profile": profile, "output": output or f"figures/{short}"}
     for source in sources:

@@ -10,7 +10,7 @@ from typing import Any
 
 from fedbench.errors import FedbenchError
 from fedbench.hashing import sha256_file, sha256_json
-from fedbench.paths import CHECKOUT
+from fedbench.paths import CHECKOUT, within
 from fedbench.tasks import hub
 from fedbench.tasks.lookalike import GENERATORS
 from fedbench.tasks.parsers import AGAIN, parse
@@ -126,10 +126,8 @@ READERS: Mapping[str, Reader] = {
 def _find(layout: LayoutSpec, places: Sequence[Path]) -> tuple[tuple[Role, str, str], ...] | None:
     for place in places:
         if all((place / name).is_file() for _, name in _names(layout)):
-            return tuple(
-                (role, str(place / name), sha256_file(place / name))
-                for role, name in _names(layout)
-            )
+            paths = [(role, within(place, name)) for role, name in _names(layout)]
+            return tuple((role, str(path), sha256_file(path)) for role, path in paths)
     return None
 
 

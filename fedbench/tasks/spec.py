@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any, Literal, Self
 
 from pydantic import (
@@ -86,6 +87,17 @@ class LayoutSpec(SourceSpec):
     def _complete(cls, files: Mapping[Role, tuple[str, ...]]) -> Mapping[Role, tuple[str, ...]]:
         return _complete_roles(files)
 
+    @field_validator("files")
+    @classmethod
+    def _below(cls, files: Mapping[Role, tuple[str, ...]]) -> Mapping[Role, tuple[str, ...]]:
+        for path in (PurePath(name) for names in files.values() for name in names):
+            if path.is_absolute() or ".." in path.parts:
+                raise ValueError(
+                    f"{path} leaves the folder of the dataset: put the file beside the task's file "
+                    "or below it, or set FEDBENCH_DATA to the folder that holds the dataset's own"
+                )
+        return files
+
     @model_validator(mode="after")
     def _rows_name_its_files(self) -> Self:
         known = {name for names in self.files.values() for name in names}
@@ -97,8 +109,10 @@ class LayoutSpec(SourceSpec):
 class HubSpec(SourceSpec):
     """The dataset on the Hugging Face hub, as data files: no script of it is ever run."""
 
-    id: str
-    revision: str | None  #: full commit hash; null refuses to download until someone names one
+    #: owner and name; never a path of this machine
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*$")
+    #: full commit hash; null refuses to download until someone names one
+    revision: str | None = Field(pattern=r"^[0-9a-f]{40}$")
     config: str | None = None
     splits: Mapping[Role, tuple[str, ...]]
 
@@ -190,6 +204,13 @@ def fields_of(template: str) -> tuple[str, ...]:
     return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name is not None)
 
 
+def _is_plain(template: str) -> bool:
+    """Whether nothing but columns is named between braces: no parts, no widths, no conversions."""
+    parts = list(string.Formatter().parse(template))
+    plain = all(not width and not how for _, _, width, how in parts)
+    return plain and not any(set(".[") & set(name) for _, name, _, _ in parts if name)
+
+
 def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
@@ -238,10 +259,16 @@ def _expand(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _problems_of(spec: TaskSpec) -> list[str]:
+    templates = (*spec.prompt.items(), *spec.blind_prompt.items())
     problems = [
         f"prompt.{scoring} ends in white space: choices bring their own leading space"
-        for scoring, template in (*spec.prompt.items(), *spec.blind_prompt.items())
+        for scoring, template in templates
         if template != template.rstrip()
+    ]
+    problems += [
+        f"prompt.{scoring} has more than names of columns between braces: leave out . [ ! and :"
+        for scoring, template in templates
+        if not _is_plain(template)
     ]
     if spec.scoring not in spec.prompt:
         problems.append(f"prompt has no template for scoring {spec.scoring}")

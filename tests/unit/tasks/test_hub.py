@@ -21,13 +21,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    folder = tmp_path / "copy"
-    folder.mkdir()
+    folder = tmp_path / "owner" / "copy"
+    folder.mkdir(parents=True)
     return folder
 
 
 def hub(folder: Path, **changes: Any) -> dict[str, Any]:
-    return {"id": str(folder), "revision": "f" * 40, **changes}
+    return {"id": f"owner/{folder.name}", "revision": "f" * 40, **changes}
 
 
 def test_a_parquet_copy_with_other_names_and_counts(elsewhere: Path, describe: Describe) -> None:
@@ -47,7 +47,7 @@ def test_a_parquet_copy_with_other_names_and_counts(elsewhere: Path, describe: D
     assert len(task.of_split("test")) == 30
     asked = next(e for e in task.examples if "what is 64?" in e.prompt)
     assert asked.choices[asked.gold] == " 65"
-    assert list(task.sources) == [f"hub:{elsewhere}@{'f' * 40}"]
+    assert list(task.sources) == [f"hub:owner/copy@{'f' * 40}"]
 
 
 def test_a_jsonl_copy_with_all_splits_in_one(elsewhere: Path, describe: Describe) -> None:
