@@ -100,7 +100,9 @@ def _peer(
     import torch
     from transformers import AutoModelForCausalLM
 
-    backbone = AutoModelForCausalLM.from_pretrained(config.backbone, dtype=torch.float32)
+    backbone = AutoModelForCausalLM.from_pretrained(
+        config.backbone, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
     model = attach(backbone, config)
     initial, held = plain_loop.adapter(model), holdings(shape, work)
     every: list[float] = []

@@ -103,7 +103,9 @@ def _model(config: RunConfig) -> Any:
     from fedbench.bench.shapes import attach
 
     torch.set_num_threads(1)
-    backbone = AutoModelForCausalLM.from_pretrained(config.backbone, dtype=torch.float32)
+    backbone = AutoModelForCausalLM.from_pretrained(
+        config.backbone, dtype=torch.float32, use_safetensors=True, trust_remote_code=False
+    )
     return attach(backbone, config)
 
 

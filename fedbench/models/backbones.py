@@ -19,6 +19,7 @@ from fedbench.models.placement import PLACEMENTS
 from fedbench.paths import shipped
 
 BUILT_IN = ("fedbench-llama", "fedbench-qwen2")
+_SAFE = ".safetensors"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
 _FILES = ("*.safetensors", "*.json", "tokenizer*", "*.model", "*.txt")
 #: What a model and its tokenizer are made of: cards and notes beside them may change.
@@ -81,7 +82,9 @@ def _from_hub(name: str) -> Path:
 def _checked(directory: Path) -> Path:
     if not (directory / "config.json").exists():
         raise FedbenchError(f"{directory} has no config.json: it is not a Hugging Face model.")
+    _refuse_code(directory)
     if any(directory.glob("*.safetensors")):
+        _refuse_elsewhere(directory)
         return directory
     pickles = sorted(path.name for pattern in _PICKLES for path in directory.glob(pattern))
     if pickles:
@@ -90,6 +93,53 @@ def _checked(directory: Path) -> Path:
             "convert it with save_pretrained(..., safe_serialization=True)."
         )
     raise FedbenchError(f"{directory} has no weights: a *.safetensors file is needed.")
+
+
+def _refuse_code(directory: Path) -> None:
+    """Make sure that nothing has to be run to make the model or its tokenizer.
+
+    Raises:
+        FedbenchError: it brings classes of its own.
+    """
+    for path in (directory / "config.json", directory / "tokenizer_config.json"):
+        if path.exists() and "auto_map" in _fields(path):
+            raise FedbenchError(
+                f"{path} asks for code that comes with the model (auto_map), which is never run: "
+                "take a backbone whose architecture transformers has, or remove auto_map from a "
+                "copy if it has this one."
+            )
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """What a JSON file of a model says, by field.
+
+    Raises:
+        FedbenchError: it is damaged, or holds no fields.
+    """
+    told = read_json(path)
+    if not isinstance(told, dict):
+        raise FedbenchError(f"{path} holds no fields and values: restore it.")
+    return told
+
+
+def _refuse_elsewhere(directory: Path) -> None:
+    """Make sure that weights come from this folder, as safetensors, and from nowhere else.
+
+    Raises:
+        FedbenchError: transformers would look for them elsewhere.
+    """
+    if (directory / "adapter_config.json").exists():
+        raise FedbenchError(
+            f"{directory} holds an adapter (adapter_config.json), under which another model than "
+            "this one would be loaded: name the backbone itself, or remove that file from a copy."
+        )
+    for path in sorted(directory.glob("*.index.json")):
+        named = map(str, dict(_fields(path).get("weight_map", {})).values())
+        if odd := sorted({n for n in named if Path(n).name != n or Path(n).suffix != _SAFE}):
+            raise FedbenchError(
+                f"{path} names {odd[0]}, which is no {_SAFE} file of this folder: put all weights "
+                "into the folder, as safetensors."
+            )
 
 
 @lru_cache

@@ -36,4 +36,4 @@ def _make(source: Path, folder: Path) -> None:
         shutil.copytree(source, draft, ignore=unlike, dirs_exist_ok=True)
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         with seeded(seed_of("untrained", 0)):
-            AutoModelForCausalLM.from_config(config).save_pretrained(draft)
+            AutoModelForCausalLM.from_config(config, trust_remote_code=False).save_pretrained(draft)
