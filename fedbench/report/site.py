@@ -15,16 +15,16 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from fedbench import __version__, profiles
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes
-from fedbench.paths import CHECKOUT, PACKAGE, home
+from fedbench.paths import CHECKOUT, PACKAGE, home, within
 from fedbench.report.build import find_notebooks
 from fedbench.report.folding import MORE, folded, folded_page
+from fedbench.report.links import active_parts, broken_links
 from fedbench.report.origin import SYNTHETIC
 from fedbench.report.score_figure import NAME as MAIN_FIGURE
 from fedbench.report.scores import ACCURACY
@@ -81,7 +81,7 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
     """
     spec, short = profiles.read_spec(profile), profiles.short_name(profile)
     drawn = figures or Path("figures") / short
-    copies = executed(find_notebooks(notebooks or CHECKOUT / spec.notebooks), profile)
+    copies = executed(find_notebooks(notebooks or within(CHECKOUT, spec.notebooks)), profile)
     drawings = find_drawings(drawn, profile)
     pages = {path.stem + ".html": notebook_page(path) for path in copies}
     marked = any(SYNTHETIC in drawing.caption for drawing in drawings)
@@ -117,6 +117,11 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
     for link, values in rendered.items():
         page = _template(link)(here=link, **{**common, **values})
         write_bytes(target / link, page.encode())
+    if active := active_parts(target):
+        raise FedbenchError(
+            f"The report in {target} holds what a browser would run or load ({'; '.join(active)}): "
+            "take it out of the notebook, or of the title or note in the task's file."
+        )
     if broken := broken_links(target):
         raise FedbenchError(
             f"The report in {target} has links that lead nowhere ({'; '.join(broken)}): "
@@ -329,51 +334,6 @@ def _n(cell: Mapping[str, Any]) -> str:
     if cell["n_repeats"]:
         return f"{cell['n_repeats']} repeats"
     return f"{cell['n_seeds']} seeds, {cell['n_test']:,} items" if cell["n_test"] else ""
-
-
-class _Links(HTMLParser):
-    """Collects what a page links to or loads, and the names inside it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.targets: list[str] = []
-        self.names: set[str] = set()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = dict(attrs)
-        self.names |= {str(given["id"])} if given.get("id") else set()
-        self.targets += [str(given[key]) for key in ("href", "src") if given.get(key)]
-
-
-def broken_links(folder: Path) -> list[str]:
-    """Links of the pages in ``folder`` that lead to nothing in it, as ``page: link``.
-
-    Pages elsewhere may be linked to; only what a page would load from elsewhere is refused, and
-    the pages have nothing but links and pictures.
-    """
-    pages = {path.name: _read(path) for path in sorted(folder.glob("*.html"))}
-    return [
-        f"{name}: {target[:80]}"
-        for name, page in pages.items()
-        for target in page.targets
-        if not _leads_somewhere(folder, pages, name, target)
-    ]
-
-
-def _read(page: Path) -> _Links:
-    parser = _Links()
-    parser.feed(page.read_text(encoding="utf-8"))
-    return parser
-
-
-def _leads_somewhere(folder: Path, pages: Mapping[str, _Links], here: str, target: str) -> bool:
-    if target.startswith(("https://", "http://", "mailto:", "data:")):
-        return True
-    path, _, name = target.partition("#")
-    page = path or here
-    if not (folder / page).is_file():
-        return False
-    return not name or (page in pages and name in pages[page].names)
 
 
 @lru_cache
