@@ -19,7 +19,8 @@ from yaml.nodes import Node
 from fedbench.errors import FedbenchError
 
 KIB, MIB = 1 << 10, 1 << 20
-YAML_BYTES = 256 * KIB  #: of a description or configuration; ours take 5 KiB at most
+YAML_BYTES = 64 * KIB  #: of a description or configuration; ours take 5 KiB at most
+_YAML_DEPTH = 50  #: of what stands in one another; PyYAML takes ever longer for each
 YAML_VALUES = 50_000  #: of a YAML file with all references followed; ours have a few hundred
 JSON_BYTES = 256 * MIB  #: of a record; that of a run of 10,000 sites takes some MiB
 #: of a dataset's file, unpacked; MedMCQA's 182,822 training questions would take 109 MiB if they
@@ -48,12 +49,12 @@ def read_within(path: Path, most: int) -> bytes:
     return found
 
 
-def unpacked(path: Path, most: int = DATA_BYTES) -> bytes:
+def unpacked(path: Path, most: int) -> bytes:
     """What a gzip file unpacks to.
 
     Raises:
         FedbenchError: more than ``most`` bytes; no more are unpacked.
-        OSError: it is damaged or cannot be read.
+        OSError, EOFError, zlib.error: it is damaged or cannot be read.
     """
     with gzip.open(path, "rb") as handle:
         found = handle.read(most + 1)
@@ -82,6 +83,9 @@ def from_yaml(text: str) -> Any:
     """
     try:
         return yaml.load(text, Loader=_Plain)
+    except yaml.MarkedYAMLError as error:  # its own text quotes the line
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ValueError(f"line {line}: {error.problem}") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
@@ -89,7 +93,15 @@ def from_yaml(text: str) -> Any:
 
 
 class _Plain(yaml.SafeLoader):
-    """PyYAML's safe loader, which counts what references would unfold to before it unfolds any."""
+    """PyYAML's safe loader, which counts what references would unfold to before it unfolds any.
+
+    Depth is looked at while lines are read: thousands of brackets would take it minutes.
+    """
+
+    def check_token(self, *choices: type[Any]) -> bool:
+        if self.flow_level + len(self.indents) > _YAML_DEPTH:
+            raise ValueError("nested too deeply")
+        return bool(super().check_token(*choices))
 
     def get_single_node(self) -> Node | None:
         node = super().get_single_node()

@@ -1,10 +1,11 @@
 """Readers: each turns one unpacked package into pages of raw paragraphs."""
 
-import gzip
 import re
 from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+
+from fedbench.limits import DATA_BYTES, read_within, unpacked
 
 Page = list[str]
 
@@ -65,9 +66,9 @@ class _Paragraphs(HTMLParser):
 
 def read_text(path: Path) -> str:
     """Read a text file, plain or gzip, and drop bytes that are not UTF-8."""
-    raw = path.read_bytes()
+    raw = read_within(path, DATA_BYTES)
     if raw[:2] == b"\x1f\x8b":
-        raw = gzip.decompress(raw)
+        raw = unpacked(path, DATA_BYTES)
     return raw.decode("utf-8", errors="ignore")
 
 

@@ -19,7 +19,7 @@ import yaml
 from fedbench import profiles, store
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
-from fedbench.files import write_bytes, write_json
+from fedbench.files import read_yaml, write_bytes, write_json
 from fedbench.grid import ensure_runs
 from fedbench.paths import home
 from fedbench.report import folder, stats
@@ -153,7 +153,7 @@ def _with(config: RunConfig, **changes: Any) -> RunConfig:
 
 def _variant(task: str, seed: int, plenty: bool = False) -> str:
     """Write the look-alike's description with another generator seed; return its path."""
-    spec = yaml.safe_load((SPECS / f"{task}.yml").read_text(encoding="utf-8"))
+    spec = read_yaml(SPECS / f"{task}.yml")
     generator = spec["generator"]
     knobs: dict[str, Any] = {"seed": seed}
     if plenty:

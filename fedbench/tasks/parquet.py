@@ -25,11 +25,15 @@ def rows_of(path: Path) -> list[dict[str, Any]]:
     with parquet.ParquetFile(path) as packed:
         _check(path, *_told(packed))
         texts = [c.path for c in packed.schema if c.physical_type == "BYTE_ARRAY"]
+    rows: list[dict[str, Any]] = []
+    unpacked = 0
     with parquet.ParquetFile(path, read_dictionary=texts) as packed:
-        table = packed.read()
-    # What is referred to is still held once here; as rows, it would be as often as it is named.
-    _check(path, 0, sum(_length(chunk) for column in table.columns for chunk in column.chunks))
-    rows: list[dict[str, Any]] = table.to_pylist()
+        for number in range(packed.num_row_groups):  # of several, arrow reads no lists in this way
+            part = packed.read_row_group(number)
+            # What is referred to is held once here; in rows, it would be as often as it is named.
+            unpacked += sum(_length(chunk) for column in part.columns for chunk in column.chunks)
+            _check(path, 0, unpacked)
+            rows += part.to_pylist()
     return rows
 
 
