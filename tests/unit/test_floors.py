@@ -55,7 +55,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     protection
     frozen
     columns files hashing named paths phases processes seeding streams
-    errors
+    durable errors
     """.strip().splitlines()
 )
 LEVEL = {unit: level for level, floor in enumerate(FLOORS) for unit in floor}
