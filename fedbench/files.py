@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,15 @@ from typing import Any
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
+from fedbench.durable import (
+    make_folder,
+    replace,
+    sweep,
+    sync,
+    temporaries_of,
+    temporary_file,
+    temporary_folder,
+)
 from fedbench.errors import FedbenchError
 from fedbench.limits import JSON_BYTES, YAML_BYTES, from_json, from_yaml, read_within
 
@@ -26,32 +34,17 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
     Raises:
         FedbenchError: the disk is full or the folder cannot be written; the old file stays.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            mode = 0o600 if secret else 0o666
-            made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(made, "wb") as handle:
-                handle.write(content)
-                handle.flush()
-                os.fsync(handle.fileno())
+        make_folder(path.parent)
+        with temporary_file(path, 0o600 if secret else 0o666) as (temporary, opened):
+            left = memoryview(content)
+            while left:
+                left = left[os.write(opened, left) :]
+            os.fsync(opened)
             os.replace(temporary, path)
-            _sync(path.parent)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+            sync(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from None
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename in a folder outlast a loss of power."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager
@@ -64,7 +57,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     """
     lock = FileLock(path, blocking=wait)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lock.acquire()
     except Timeout:
         raise FedbenchError(f"Another process already works on {path}: wait for it.") from None
@@ -163,12 +156,11 @@ def appearing(folder: Path) -> Iterator[Path]:
         FedbenchError: the disk is full or the place cannot be written; ``folder`` is not there.
     """
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as scratch:
-            draft = Path(scratch) / folder.name
-            draft.mkdir()
+        make_folder(folder.parent)
+        sweep(temporaries_of(folder))
+        with temporary_folder(folder) as draft:
             yield draft
-            draft.rename(folder)
+            replace(draft, folder)
     except (OSError, SafetensorError) as error:
         raise _unwritable(folder, error) from None
 

@@ -66,7 +66,7 @@ def ensure_runs(
 
 def _stale(config: RunConfig) -> str | None:
     """None if the run is there and counts; else why not, empty if it was never done."""
-    if not store.exists(config.id):
+    if not store.exists(config.id) or store.untidy(config.id):
         return ""
     found = store.load(config.id)
     return None if found.recorded else moved(found) or None

@@ -29,6 +29,7 @@ _BESIDE = frozenset(
     for name in (
         "store",
         "files",
+        "durable",
         "paths",
         "errors",
         "provenance",

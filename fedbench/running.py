@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from torch import nn
 
 from fedbench import store
 from fedbench.config import RunConfig
+from fedbench.durable import sweep
 from fedbench.engines import Engine
 from fedbench.engines.in_process import InProcess
 from fedbench.engines.over_processes import over_processes
@@ -68,12 +69,27 @@ def run(
     config = resolve(config)
     if not _usable(config, again):
         check_sources(config)
-        directory = store.folder(config.id)
-        with locked(directory / "lock"):
+        with _alone(config) as directory:
             if not _usable(config, again):
                 _tell_why(config)
                 _compute(config, directory, progress)
+    elif store.untidy(config.id):
+        with _alone(config):
+            pass
     return store.load(config.id)
+
+
+@contextmanager
+def _alone(config: RunConfig) -> Iterator[Path]:
+    """The run's folder for whoever does it, one at a time; afterwards its work is removed.
+
+    What a killed process left of files that it was writing is swept away first.
+    """
+    directory = store.folder(config.id)
+    with locked(directory / "lock"):
+        sweep(directory.rglob(".*"))
+        yield directory
+        shutil.rmtree(store.work(config.id), ignore_errors=True)
 
 
 def _usable(config: RunConfig, again: bool) -> bool:
@@ -100,7 +116,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         sizes |= {"adapter_bytes": count_bytes(initial), "trainable_parameters": count(initial)}
         computed = describe(model, config.max_tokens, share=config.dropout == 0)
         _tell_how(config.backbone, emulates_bf16(config.device, config.dtype), **computed)
-        work = _work_folder(directory, prepared)
+        work = _work_folder(prepared)
         results = _federations(prepared, model, initial, work, progress)
         adapters, deltas = _ended_with(prepared, results, work)
         with phase("evaluate"):
@@ -123,7 +139,6 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         _origin(prepared, started),
         items,
     )
-    shutil.rmtree(directory / "work", ignore_errors=True)
 
 
 @lru_cache
@@ -141,15 +156,16 @@ def _tell_how(backbone: str, emulated: bool, blocks: str, prefix: str) -> None:
         _LOG.warning("A shared prefix is computed in every sequence anew, because of dropout.")
 
 
-def _work_folder(directory: Path, prepared: Prepared) -> Path:
+def _work_folder(prepared: Prepared) -> Path:
     """Where checkpoints are kept; those that other code, data or backbone made do not count."""
     config = prepared.config
     inputs = [code_of(config), prepared.task.digest, digest(config.backbone)]
     key = short(sha256_json(inputs))
-    for other in (directory / "work").glob("*"):
+    work = store.work(config.id)
+    for other in work.glob("*"):
         if other.name != key:
             shutil.rmtree(other, ignore_errors=True)
-    return directory / "work" / key
+    return work / key
 
 
 def _federations(

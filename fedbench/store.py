@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedbench.columns import NAMES, Columns, ranges, read_columns
 from fedbench.config import RunConfig, parse_config
+from fedbench.durable import remove
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes, write_json
 from fedbench.hashing import sha256_file
@@ -109,6 +110,16 @@ def folder(run_id: str) -> Path:
     return home() / "runs" / run_id
 
 
+def work(run_id: str) -> Path:
+    """Folder of what the run with this id goes on from while it is under way."""
+    return folder(run_id) / "work"
+
+
+def untidy(run_id: str) -> bool:
+    """Whether a run of one's own was killed when all was done but the removal of its work."""
+    return (folder(run_id) / MANIFEST).exists() and work(run_id).exists()
+
+
 def save(
     directory: Path,
     config: RunConfig,
@@ -130,7 +141,7 @@ def save(
 
 def discard(run_id: str) -> None:
     """Forget a finished run of one's own, for example because its code has moved since."""
-    (folder(run_id) / MANIFEST).unlink(missing_ok=True)
+    remove(folder(run_id) / MANIFEST)  # before what it speaks of
     for kind in ("adapters", "deltas"):
         shutil.rmtree(folder(run_id) / kind, ignore_errors=True)
 
@@ -197,6 +208,7 @@ def record(runs: Sequence[Run], directory: Path) -> None:
     items["scores"] = items["scores"].map(lambda scores: [round(float(s), 4) for s in scores])
     buffer = io.BytesIO()
     items.to_parquet(buffer, index=False, compression="zstd", compression_level=19)
+    remove(directory / MANIFEST)  # a killed command leaves nothing recorded, not a half
     write_bytes(directory / ITEMS, buffer.getvalue())
     write_bytes(directory / RUNS, ("\n".join(lines) + "\n").encode())
     files = {name: sha256_file(directory / name) for name in (ITEMS, RUNS)}
@@ -255,7 +267,7 @@ def _read_items(directory: Path) -> pd.DataFrame:
 
 def _recorded_folders() -> list[Path]:
     try:
-        return sorted(path.parent for path in shipped("recorded").glob(f"*/{RUNS}"))
+        return sorted(path.parent for path in shipped("recorded").glob(f"*/{MANIFEST}"))
     except FedbenchError:
         return []
 

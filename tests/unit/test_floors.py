@@ -56,7 +56,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     frozen
     columns files hashing named phases processes seeding streams
     limits paths
-    errors
+    durable errors
     redaction
     """.strip().splitlines()
 )
