@@ -16,6 +16,7 @@ from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT, home
 from fedbench.report.plan import check_fits
+from fedbench.report.writing import write_origin
 
 Parameters = Mapping[str, str]
 _KERNEL = "python3"
@@ -157,6 +158,7 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
         _papermill(source, running, parameters)
         running.replace(target)
         failed.unlink(missing_ok=True)
+        write_origin(target.parent, target.stem, {"notebook": source.name})
     except OSError as error:
         raise FedbenchError(
             f"{target} could not be written ({error.strerror}): free the disk or make the folder "

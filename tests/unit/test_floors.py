@@ -50,7 +50,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     partition tokens
     tasks
     store metrics cohorts
-    provenance records
+    provenance records manifests
     config
     protection
     frozen
