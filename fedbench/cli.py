@@ -128,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument(
         "subject", nargs="?", help="a rule such as fedprox:mu=0.1, or package.module:function (all)"
     )
+    add("doctor", "check machine, environment, disk, data and permissions, and say what to do")
     add("rules", "list federated rules: with which methods they have a meaning, and why not")
     options = _options_of_profiles()
     for name, text in _OF_PROFILES.items():

@@ -153,7 +153,7 @@ def load(run_id: str) -> Run:
                 f"folder {directory}."
             )
         return _run(read_json(directory / RECORD), directory)
-    for recorded in _recorded_folders():
+    for recorded in recorded_folders():
         if run_id in _recorded_runs(recorded):
             return _run(_recorded_runs(recorded)[run_id], recorded, recorded=True)
     raise FedbenchError(
@@ -180,7 +180,7 @@ def exists(run_id: str) -> bool:
     """Whether a finished run with this id can be loaded."""
     if (folder(run_id) / MANIFEST).exists():
         return True
-    return any(run_id in _recorded_runs(recorded) for recorded in _recorded_folders())
+    return any(run_id in _recorded_runs(recorded) for recorded in recorded_folders())
 
 
 def finished() -> Iterator[Run]:
@@ -206,7 +206,7 @@ def named(start: str) -> Run:
 
 def _ids() -> list[str]:
     own = {path.parent.name for path in (home() / "runs").glob(f"*/{MANIFEST}")}
-    kept = {run_id for recorded in _recorded_folders() for run_id in _recorded_runs(recorded)}
+    kept = {run_id for recorded in recorded_folders() for run_id in _recorded_runs(recorded)}
     return [*sorted(own), *sorted(kept - own)]
 
 
@@ -287,7 +287,8 @@ def _read_items(directory: Path) -> pd.DataFrame:
     return pd.read_parquet(io.BytesIO(_whole(directory, ITEMS)))
 
 
-def _recorded_folders() -> list[Path]:
+def recorded_folders() -> list[Path]:
+    """Folders of runs that the repository keeps, one per profile."""
     try:
         return sorted(path.parent for path in shipped("recorded").glob(f"*/{RUNS}"))
     except FedbenchError:

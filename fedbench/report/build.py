@@ -19,7 +19,7 @@ from fedbench.report.plan import check_fits
 from fedbench.report.writing import write_origin
 
 Parameters = Mapping[str, str]
-_KERNEL = "python3"
+KERNEL = "python3"
 
 
 def build(profile: str, output: str | None = None, *, notebooks: Path | None = None) -> list[Path]:
@@ -185,7 +185,7 @@ def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
             str(source),
             str(target),
             dict(parameters),
-            kernel_name=_KERNEL,
+            kernel_name=KERNEL,
             cwd=str(Path.cwd()),
             progress_bar=False,
             extra_arguments=["--IPKernelApp.log_level=50"],  # it tells of its own ports and end
@@ -202,7 +202,7 @@ def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
         ) from None
     except NoSuchKernel:
         raise FedbenchError(
-            f"Notebook {source.name} needs the Jupyter kernel {_KERNEL}, which is not installed "
+            f"Notebook {source.name} needs the Jupyter kernel {KERNEL}, which is not installed "
             "here: pip install ipykernel."
         ) from None
     except (CellControlSignal, RuntimeError, ZMQError) as error:
