@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if extra and not known.takes_fields:
         parser.error(f"unknown arguments: {' '.join(extra)}")
     try:
-        _check_data_folder()
+        if known.command != "doctor":  # which tells it among all else
+            _check_data_folder()
         from fedbench import commands
 
         return int(getattr(commands, known.command)(known, extra) or 0)

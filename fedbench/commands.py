@@ -184,7 +184,8 @@ def conformance(known: Namespace, extra: Sequence[str]) -> int:
 
 def doctor(known: Namespace, extra: Sequence[str]) -> int:
     """Check what runs rely on."""
-    from fedbench.doctor import FAIL, examine, told
+    from fedbench.doctor import examine, told
+    from fedbench.doctor.finding import FAIL
 
     found = examine()
     print("\n".join(told(found)))

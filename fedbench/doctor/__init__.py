@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from fedbench.doctor import data, disk, environment, machine
-from fedbench.doctor.finding import FAIL, NOTE, Finding
+from fedbench.doctor.finding import NOTE, Finding
 from fedbench.report.status import aligned
 
 Check = Callable[[], Finding]
@@ -33,10 +33,6 @@ def _looked_at(check: Check) -> Finding:
 
 def told(found: Sequence[Finding]) -> list[str]:
     """The lines that are printed: all findings, then how many are to be mended."""
-    failures = sum(one.state == FAIL for one in found)
-    last = (
-        f"{failures} to be mended before anything else."
-        if failures
-        else "Nothing stands in the way."
-    )
+    failures = sum(one.state == "FAIL" for one in found)
+    last = f"{failures} to be mended first." if failures else "Nothing stands in the way."
     return [*aligned([(one.state, one.what, one.told) for one in found]), "", last]

@@ -70,9 +70,7 @@ def writing() -> Finding:
     except FedbenchError as error:
         return Finding("writing", FAIL, str(error))
     if not whole:
-        return Finding(
-            "writing", FAIL, f"{home()} keeps other bytes than were written: other disk."
-        )
+        return Finding("writing", FAIL, f"{home()} loses what is written: use another disk.")
     return Finding("writing", OK, f"{existing(home())} can be written, synced and renamed in")
 
 

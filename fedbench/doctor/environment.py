@@ -15,8 +15,9 @@ from fedbench.report.build import KERNEL
 
 LOCK = CHECKOUT / "requirements.lock"
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
+_YES = ("1", "on", "true", "yes")
 _TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
-_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^ ;]+)", re.MULTILINE)
+_PIN = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)", re.MULTILINE)
 
 
 def libraries() -> Finding:
@@ -72,9 +73,7 @@ def kernel() -> Finding:
 
 def hub() -> Finding:
     """Whether models and datasets may be fetched, and as whom; a token is never shown."""
-    offline = [
-        name for name in _OFFLINE if os.environ.get(name, "").lower() in ("1", "true", "yes")
-    ]
+    offline = [name for name in _OFFLINE if os.environ.get(name, "").lower() in _YES]
     known = any(os.environ.get(name) for name in _TOKENS) or _token_file().exists()
     token = "a token is set" if known else "no token is set, which gated models need"
     if offline:

@@ -35,9 +35,7 @@ def cores() -> Finding:
     said = f"{grid.cores_here()} cores, OMP_NUM_THREADS = {threads or 'not set'}"
     if threads == "1":
         return Finding("cores", OK, said)
-    return Finding(
-        "cores", NOTE, f"{said}: set it to 1, as make does, or runs get in one another's way."
-    )
+    return Finding("cores", NOTE, f"{said}: set it to 1, as make does, for speed.")
 
 
 def memory() -> Finding:
