@@ -28,7 +28,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help figures report verify compare status plan test test-slow test-real test-all soak lint format bench profile energy controls tune backbones notebooks env lock wheel clean FORCE
+.PHONY: help doctor figures report verify compare status plan test test-slow test-real test-all soak lint format bench profile energy controls tune backbones notebooks env lock wheel clean FORCE
 
 help: ## Show this list
 	@echo "make TARGET [PROFILE=tiny|smoke|cpu|cpu-hub|rules|heterogeneity|bytes|gallery|attacks|privacy|pretraining|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
@@ -52,6 +52,9 @@ status: $(STAMP) ## List which runs of PROFILE are fresh, stale or missing, why,
 
 plan: $(STAMP) ## Say what PROFILE needs (runs, memory, hours, downloads, disk, energy)
 	@$(RUN) -m fedbench plan --profile $(PROFILE)
+
+doctor: $(STAMP) ## Check machine, environment, disk, data and permissions, and say what to do
+	@$(RUN) -m fedbench doctor
 
 test: $(STAMP) ## Run the fast tests
 	@$(RUN) -m pytest -m "not slow and not real" -n 2

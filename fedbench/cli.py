@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if extra and not known.takes_fields:
         parser.error(without_secrets(f"unknown arguments: {' '.join(extra)}"))
     try:
-        _check_data_folder()
+        if known.command != "doctor":  # which tells it among all else
+            _check_data_folder()
         from fedbench import commands
 
         return int(getattr(commands, known.command)(known, extra) or 0)
@@ -137,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     checking.add_argument(
         "subject", nargs="?", help="a rule such as fedprox:mu=0.1, or package.module:function (all)"
     )
+    add("doctor", "check machine, environment, disk, data and permissions, and say what to do")
     add("rules", "list federated rules: with which methods they have a meaning, and why not")
     options = _options_of_profiles()
     for name, text in _OF_PROFILES.items():

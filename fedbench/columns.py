@@ -60,17 +60,23 @@ class Columns:
         )
 
 
-def read_columns(path: Path, *more: str) -> Columns:
-    """The items in a parquet file, without their scores; ``more`` are further columns of names.
+def read_columns(path: Path, content: bytes, *more: str) -> Columns:
+    """The items in the ``content`` of a parquet file, without their scores.
+
+    Args:
+        path: of the file, for people.
+        content: of it.
+        more: further columns of names.
 
     Raises:
         FedbenchError: the file is damaged, or lacks a column.
     """
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException, BufferReader, parquet
 
     names = [*NAMES, *more]
     try:
-        table = parquet.ParquetFile(path, read_dictionary=names).read([*names, *NUMBERS])
+        read = parquet.ParquetFile(BufferReader(content), read_dictionary=names)
+        table = read.read([*names, *NUMBERS])
     except (ArrowException, OSError) as error:
         raise _unreadable(path, " ".join(str(error).split())[:100]) from None
     if absent := sorted({*names, *NUMBERS} - {*table.column_names}):

@@ -182,6 +182,16 @@ def conformance(known: Namespace, extra: Sequence[str]) -> int:
     return int(any(f.verdict == "failed" for findings in found.values() for f in findings))
 
 
+def doctor(known: Namespace, extra: Sequence[str]) -> int:
+    """Check what runs rely on."""
+    from fedbench.doctor import examine, told
+    from fedbench.doctor.finding import FAIL
+
+    found = examine()
+    print("\n".join(told(found)))
+    return int(any(one.state == FAIL for one in found))
+
+
 def rules(known: Namespace, extra: Sequence[str]) -> None:
     """List the rules."""
     from fedbench.report.writing import markdown_lines

@@ -1,4 +1,4 @@
-"""The one exception that a user of fedbench is meant to see, and how all others are told."""
+"""The exceptions that a user of fedbench is meant to see, and how all others are told."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ class FedbenchError(Exception):
 
     def __init__(self, text: str = "") -> None:
         super().__init__(without_secrets(text))
+
+
+class Damaged(FedbenchError):
+    """A stored file is not what was written."""
+
+
+class Replaceable(Damaged):
+    """And it can be computed again: whoever needs it does so, after a warning."""
 
 
 def traced(error: BaseException) -> str:

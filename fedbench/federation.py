@@ -17,7 +17,6 @@ from fedbench.budgets import within_budget
 from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
 from fedbench.engines import Engine
-from fedbench.errors import FedbenchError
 from fedbench.headers import to_train, to_validate, told, update_schemas
 from fedbench.messages import NOTHING, Held, Messages
 from fedbench.personal import personalised
@@ -29,7 +28,6 @@ from fedbench.rules import is_personal, rule_of
 from fedbench.rules.rule import State
 from fedbench.secure_round import agree
 from fedbench.snapshots import joined, keep, kept, parts
-from fedbench.wire import BadPayload
 
 Log = list[dict[str, Any]]
 
@@ -61,6 +59,9 @@ def federate(
         initial: the freshly initialised adapter.
         folder: of this federation alone: its checkpoint and the round's spooled replies.
         report: told the share of rounds done.
+
+    Raises:
+        Replaceable: a file that was kept on the way is damaged.
     """
     rule = rule_of(config.rule)
     state, log, held = _resume(folder, rule.init(initial, config))
@@ -105,12 +106,6 @@ def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held]:
     path = folder / "checkpoint"
     if not path.exists():
         return fresh, [], NOTHING
-    try:
-        header, tensors = kept(path)
-    except BadPayload:
-        raise FedbenchError(
-            f"The checkpoint {path} is damaged: remove it, and this federation starts over; "
-            "finished runs are not touched."
-        ) from None
+    header, tensors = kept(path)
     states = parts(tensors)
     return states["state"], header["log"], Held(header["version"], states.get("held"))

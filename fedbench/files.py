@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,10 @@ from fedbench.durable import (
     temporary_file,
     temporary_folder,
 )
-from fedbench.errors import FedbenchError
+from fedbench.errors import Damaged, FedbenchError
 from fedbench.limits import JSON_BYTES, YAML_BYTES, from_json, from_yaml, read_within
+
+SEAL = "sha256"  #: the field in which a JSON file of ours carries the checksum of all others
 
 
 def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
@@ -112,22 +116,45 @@ def _machine(alone: bool) -> Iterator[None]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as readable JSON, atomically."""
+    """Write ``value`` as readable JSON, atomically; an object carries the SHA-256 of the rest."""
+    if isinstance(value, Mapping):
+        plain = json.loads(json.dumps(value))  # keys as they will be read
+        value = {**plain, SEAL: _seal_of(plain)}
+    write_plain_json(path, value)
+
+
+def write_plain_json(path: Path, value: Any) -> None:
+    """Write ``value`` as programs other than ours read it, without a checksum, atomically."""
     write_bytes(path, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file.
+    """Read a JSON file; the checksum that :func:`write_json` left in it is compared, and taken off.
 
     Raises:
-        FedbenchError: it is missing, cannot be read, is not JSON, or is larger than any of ours.
+        FedbenchError: it is missing.
+        Damaged: it cannot be read, is not JSON, is not what was written, or is larger than any of
+            ours.
     """
     try:
-        return from_json(read_within(path, JSON_BYTES).decode())
+        content = from_json(read_within(path, JSON_BYTES).decode())
     except FileNotFoundError:
         raise FedbenchError(f"{path} is missing.") from None
-    except (ValueError, OSError) as error:
-        raise FedbenchError(f"{path} cannot be read as JSON ({error}): restore it.") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise Damaged(f"{path} cannot be read as JSON ({error}): restore it.") from None
+    if not isinstance(content, dict) or SEAL not in content:
+        return content
+    seal = content.pop(SEAL)
+    if seal != _seal_of(content):
+        raise Damaged(
+            f"{path} was changed by hand or damaged: restore it, with git checkout if the "
+            "repository keeps it, or remove it and have it made again."
+        )
+    return content
+
+
+def _seal_of(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -165,9 +192,28 @@ def appearing(folder: Path) -> Iterator[Path]:
         raise _unwritable(folder, error) from None
 
 
+@contextmanager
+def on_disk(path: Path) -> Iterator[None]:
+    """Put in a sentence what the disk refuses inside the block, about its own path or ``path``.
+
+    Raises:
+        FedbenchError: it did.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _unwritable(Path(str(error.filename or path)), error) from None
+
+
 def _unwritable(path: Path, error: Exception) -> FedbenchError:
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    failing = getattr(error, "errno", None) == errno.EIO
+    remedy = (
+        "look after the disk, which may be failing"
+        if failing
+        else ("free the disk or make the folder writable")
+    )
     return FedbenchError(
-        f"{path} could not be written ({reason}): free the disk or make the folder "
-        "writable, then start again; what was finished stays."
+        f"{path} could not be written ({reason}): {remedy}, then start again; what was finished "
+        "stays."
     )

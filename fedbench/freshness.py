@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fedbench import store
 from fedbench.attacks import parts_of
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, Replaceable
 from fedbench.hashing import sha256_json, short
 from fedbench.models.backbones import BUILT_IN, digest
 from fedbench.models.methods import METHODS
@@ -38,6 +39,21 @@ def _module(function: Any) -> str:
 def code_of_all(configs: Iterable[RunConfig]) -> str:
     """Fingerprint of the code that several runs depend on."""
     return short(sha256_json(sorted({code_of(config) for config in configs})))
+
+
+def stale(config: RunConfig) -> str | None:
+    """None if a run is there and counts; else why not, as a clause, empty if it was never done.
+
+    Raises:
+        Damaged: the repository keeps it, and its file is not what was recorded.
+    """
+    if not store.exists(config.id):
+        return ""
+    try:
+        found = store.load(config.id)
+    except Replaceable:
+        return store.damage(config.id)
+    return None if found.recorded else moved(found) or None
 
 
 def moved(run: Run) -> str:

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from fedbench import profiles, store
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError, traced
+from fedbench.errors import FedbenchError, Replaceable, traced
 from fedbench.files import machine_shared, write_bytes
-from fedbench.freshness import moved
+from fedbench.freshness import stale
 from fedbench.processes import begin_worker
 from fedbench.tasks.audit_lines import audit_lines
 
@@ -29,8 +29,8 @@ def planned(profile: str) -> list[RunConfig]:
 
 
 def found(profile: str) -> list[store.Run]:
-    """The runs of a profile that are there; nothing is run."""
-    return [store.load(config.id) for config in planned(profile) if store.exists(config.id)]
+    """The runs of a profile that are there and whole; nothing is run."""
+    return _there(planned(profile))
 
 
 def ensure(profile: str, *, progress: bool = True, missing_ok: bool = False) -> list[store.Run]:
@@ -46,10 +46,10 @@ def ensure_runs(
     configs: Sequence[RunConfig], *, progress: bool = True, missing_ok: bool = False
 ) -> list[store.Run]:
     """Do those of ``configs`` that are missing or stale, then return all that are there."""
-    stale = {config: _stale(config) for config in configs}
-    for reason in sorted({reason for reason in stale.values() if reason}):
+    waiting = {config: _why_done(config) for config in configs}
+    for reason in sorted({reason for reason in waiting.values() if reason}):
         print(f"Some runs are done again because {reason}.")
-    missing = [config for config in configs if stale[config] is not None]
+    missing = [config for config in configs if waiting[config] is not None]
     failures: dict[RunConfig, str] = {}
     if missing:
         print("\n".join(audit_lines(config.task for config in missing)))
@@ -61,15 +61,22 @@ def ensure_runs(
             f"{len(failures)} of {len(configs)} runs could not be done; the others are kept. "
             f"The first failed with: {first}"
         )
-    return [store.load(config.id) for config in configs if store.exists(config.id)]
+    return _there(configs)
 
 
-def _stale(config: RunConfig) -> str | None:
-    """None if the run is there and counts; else why not, empty if it was never done."""
-    if not store.exists(config.id) or store.untidy(config.id):
-        return ""
-    found = store.load(config.id)
-    return None if found.recorded else moved(found) or None
+def _why_done(config: RunConfig) -> str | None:
+    """None if a run is there and counts, and nothing of its work is left; else why not, if told."""
+    return "" if store.untidy(config.id) else stale(config)
+
+
+def _there(configs: Sequence[RunConfig]) -> list[store.Run]:
+    """Those that are there; one that is damaged, and was not done again, is as good as missing."""
+    runs = []
+    for config in configs:
+        with suppress(Replaceable):
+            if store.exists(config.id):
+                runs.append(store.load(config.id))
+    return runs
 
 
 def _work(configs: Sequence[RunConfig], progress: bool) -> dict[RunConfig, str]:

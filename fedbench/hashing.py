@@ -18,6 +18,11 @@ def sha256_json(value: Any) -> str:
     return sha256_text(json.dumps(value, sort_keys=True, ensure_ascii=False))
 
 
+def sha256_bytes(content: bytes) -> str:
+    """SHA-256 of ``content``, as hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def sha256_file(path: Path) -> str:
     """SHA-256 of the bytes of a file."""
     with path.open("rb") as handle:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError
+from fedbench.errors import Damaged, FedbenchError
 from fedbench.files import write_bytes
 from fedbench.models.tensors import Tensors, count
 from fedbench.privacy.clipping import clipped
@@ -27,7 +27,8 @@ from fedbench.secure_aggregation import (
     unmask,
 )
 from fedbench.secure_aggregation.masks import Words
-from fedbench.wire import BadPayload
+from fedbench.snapshots import whole
+from fedbench.wire import BadPayload, framed
 
 Header = Mapping[str, Any]
 Reply = tuple[Header, bytes]
@@ -82,6 +83,8 @@ def agree(folder: Path, site: str, header: Header, body: bytes) -> Reply:
     """
     try:
         private, told, reply = _STEPS[header["kind"]](folder, site, header, body)
+    except Damaged:
+        raise
     except FedbenchError as error:
         raise BadPayload(str(error)) from None
     _keep(folder, private)
@@ -101,6 +104,8 @@ def masked(
         private = _kept(folder)
         words = words_of(config, update, weight, len(private.terms.sites))
         after, reply = mask(private, delivery, words)
+    except Damaged:
+        raise
     except FedbenchError as error:
         raise BadPayload(str(error)) from None
     _keep(folder, after)
@@ -143,14 +148,14 @@ def _unhexed(told: Any) -> bytes:
 
 def _keep(folder: Path, private: Private) -> None:
     """Where only its owner can read it, before the reply leaves."""
-    write_bytes(folder / _NAME, private.to_bytes(), secret=True)
+    write_bytes(folder / _NAME, framed({}, private.to_bytes()), secret=True)
 
 
 def _kept(folder: Path) -> Private:
     path = folder / _NAME
     if not path.exists():
         raise BadPayload("This site was asked to go on with keys that it never made.")
-    return Private.from_bytes(path.read_bytes())
+    return Private.from_bytes(bytes(whole(path)[1]))
 
 
 def _asked(folder: Path, header: Header) -> Private:
@@ -161,4 +166,4 @@ def _asked(folder: Path, header: Header) -> Private:
     return private
 
 
-_NAME = "secure.json"
+_NAME = "secure"

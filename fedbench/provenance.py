@@ -30,6 +30,7 @@ _BESIDE = frozenset(
         "store",
         "files",
         "durable",
+        "manifests",
         "paths",
         "errors",
         "provenance",

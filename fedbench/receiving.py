@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fedbench.errors import Damaged
 from fedbench.files import read_json, write_json
 from fedbench.models.tensors import Tensors
-from fedbench.snapshots import keep, kept
+from fedbench.snapshots import damaged, keep, kept
 from fedbench.wire import BadPayload, Schema, schema_of, tensors_of
-from fedbench.wire.schema import read
+from fedbench.wire.schema import digest, read
 
 Header = Mapping[str, Any]
 
@@ -79,7 +80,7 @@ def told(header: Header, body: memoryview, folder: Path, most: int) -> Tensors:
         BadPayload: they do not fit what the header says, or their layout was never told.
     """
     path = folder / "schemas.json"
-    known = {name: read(layout) for name, layout in _remembered(path)}
+    known = dict(_remembered(path))
     tensors = tensors_of(header, body, known, most)
     if name := header["schema"]:
         layout = known.pop(name, None) or read(header["layout"])
@@ -89,9 +90,21 @@ def told(header: Header, body: memoryview, folder: Path, most: int) -> Tensors:
     return tensors
 
 
-def _remembered(path: Path) -> list[tuple[str, Any]]:
-    """Layouts by name, the one that was used last at the end."""
-    return [(name, layout) for name, layout in read_json(path)] if path.exists() else []
+def _remembered(path: Path) -> list[tuple[str, Schema]]:
+    """Layouts by name, the one that was used last at the end.
+
+    Raises:
+        Replaceable: one of them is not what its name stands for.
+    """
+    if not path.exists():
+        return []
+    try:
+        found = [(name, read(layout)) for name, layout in read_json(path)]
+    except (Damaged, BadPayload, TypeError, ValueError):
+        raise damaged(path) from None
+    if any(digest(schema) != name for name, schema in found):
+        raise damaged(path)
+    return found
 
 
 def put_together(header: Header, tensors: Tensors, folder: Path) -> Tensors:

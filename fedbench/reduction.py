@@ -15,7 +15,7 @@ from fedbench.config import RunConfig
 from fedbench.hashing import sha256_json, short
 from fedbench.privacy.accounting import Releases, noise_for
 from fedbench.privacy.central import private_sum
-from fedbench.privacy.ledger import debit
+from fedbench.privacy.ledger import LEDGER, debit
 from fedbench.privacy.noise import Source, simulated
 from fedbench.protection import PrivacyConfig
 from fedbench.rules.rule import Contribution, Reduced, Rule
@@ -89,7 +89,7 @@ def spend(
         return {}
     cost = Releases(noise_of(config, privacy, sites), rate_of(config), 1)
     about = sites if config.sampling == "poisson" else cohort
-    path = folder / "privacy.json"
+    path = folder / LEDGER
     spent = debit(path, release, cost, about, privacy.delta, privacy.accountant, privacy.epsilon)
     return {"epsilon": spent}
 

@@ -21,6 +21,7 @@ from fedbench.files import write_bytes
 from fedbench.models.ranks import padded
 from fedbench.privacy.turn import WORK, told_of_work
 from fedbench.rules.rule import Contribution
+from fedbench.snapshots import whole
 from fedbench.wire import BadPayload, Schema, body_of, longest, opened
 from fedbench.wire.codecs import Codec, codec_of, wrong_with
 from fedbench.wire.schema import digest
@@ -162,7 +163,7 @@ def contributions(
     codec = codec_of(config.codec)
     for site, reply in replies.items():
         assert reply.path is not None
-        _, body = opened(reply.path.read_bytes())
+        _, body = whole(reply.path)
         reply.path.unlink()
         tensors = body_of(body, codec, expected(site))
         yield Contribution(padded(tensors, config.rank), float(reply.header["weight"]))

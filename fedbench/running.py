@@ -21,10 +21,11 @@ from fedbench.durable import sweep
 from fedbench.engines import Engine
 from fedbench.engines.in_process import InProcess
 from fedbench.engines.over_processes import over_processes
+from fedbench.errors import Replaceable
 from fedbench.federation import Federated, federate
-from fedbench.files import locked, write_bytes, write_json
+from fedbench.files import locked, on_disk, write_bytes, write_json
 from fedbench.forward import describe
-from fedbench.freshness import code_of, moved
+from fedbench.freshness import code_of, stale
 from fedbench.hashing import sha256_json, short
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, emulates_bf16, locate
@@ -38,6 +39,7 @@ from fedbench.prepare import (
     prepare,
     site_contexts,
 )
+from fedbench.privacy.ledger import LEDGER
 from fedbench.provenance import provenance
 from fedbench.resolving import check_sources, resolve
 from fedbench.rules import is_personal
@@ -71,7 +73,8 @@ def run(
         check_sources(config)
         with _alone(config) as directory:
             if not _usable(config, again):
-                _tell_why(config)
+                if reason := stale(config):
+                    _LOG.warning("Run %s is done again because %s.", config.id, reason)
                 _compute(config, directory, progress)
     elif store.untidy(config.id):
         with _alone(config):
@@ -94,16 +97,7 @@ def _alone(config: RunConfig) -> Iterator[Path]:
 
 def _usable(config: RunConfig, again: bool) -> bool:
     """Whether the store has this run, kept by the repository or made by today's code and data."""
-    if not store.exists(config.id):
-        return False
-    found = store.load(config.id)
-    return not again if found.recorded else not moved(found)
-
-
-def _tell_why(config: RunConfig) -> None:
-    """Say why a run that was there before is done again, replacing the old result."""
-    if store.exists(config.id) and (reason := moved(store.load(config.id))):
-        _LOG.warning("Run %s is done again because %s.", config.id, reason)
+    return stale(config) is None and not (again and store.load(config.id).recorded)
 
 
 def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
@@ -117,8 +111,13 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         computed = describe(model, config.max_tokens, share=config.dropout == 0)
         _tell_how(config.backbone, emulates_bf16(config.device, config.dtype), **computed)
         work = _work_folder(prepared)
-        results = _federations(prepared, model, initial, work, progress)
-        adapters, deltas = _ended_with(prepared, results, work)
+        train = partial(_trained, prepared, model, initial, work, progress)
+        try:
+            results, adapters, deltas = train()
+        except Replaceable as error:
+            _LOG.warning("%s This run starts over.", error)
+            _begin_anew(work)
+            results, adapters, deltas = train()
         with phase("evaluate"):
             items = score_adapters(prepared, model, adapters or {"global": initial}, deltas)
             harm = attacked(prepared, model, adapters, deltas, items)
@@ -166,6 +165,29 @@ def _work_folder(prepared: Prepared) -> Path:
         if other.name != key:
             shutil.rmtree(other, ignore_errors=True)
     return work / key
+
+
+def _begin_anew(work: Path) -> None:
+    """Remove what a run has computed so far; what it spent of a privacy budget stays spent.
+
+    The same turns come again, under the same noise: to the ledger they are the same releases.
+    """
+    with on_disk(work):
+        for path in work.rglob("*"):
+            if path.is_file() and path.name != LEDGER:
+                path.unlink()
+
+
+def _trained(
+    prepared: Prepared, model: nn.Module, initial: Tensors, work: Path, progress: Progress
+) -> tuple[dict[str, Federated], dict[str, Tensors], dict[str, Tensors]]:
+    """What federations end with: by federation, adapters by name, and deltas by name.
+
+    Raises:
+        Replaceable: a file that was kept on the way, to go on from, is damaged.
+    """
+    results = _federations(prepared, model, initial, work, progress)
+    return results, *_ended_with(prepared, results, work)
 
 
 def _federations(

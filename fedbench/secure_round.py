@@ -15,7 +15,7 @@ from typing import Any
 
 from fedbench.config import RunConfig
 from fedbench.engines import Engine
-from fedbench.errors import FedbenchError
+from fedbench.errors import Damaged, FedbenchError
 from fedbench.files import read_json, write_json
 from fedbench.masking import fixed_point, greatest_weight, limit
 from fedbench.privacy.noise import noised
@@ -36,7 +36,8 @@ from fedbench.secure_aggregation import (
 from fedbench.secure_aggregation.masks import TAIL
 from fedbench.secure_aggregation.server import check_keys, check_shares, revealed_bytes
 from fedbench.secure_aggregation.site import PUBLIC, SEALED
-from fedbench.wire import Schema, framed, opened, seal
+from fedbench.snapshots import damaged, whole
+from fedbench.wire import Schema, framed, seal
 from fedbench.wire.schema import count
 
 _NONE = Blocks(())
@@ -179,7 +180,7 @@ def _vectors(sent: Heard) -> Iterator[tuple[str, memoryview]]:
     """Masked updates from the disk, one in memory at a time; what was read is removed."""
     for site, reply in sent.replies.items():
         assert reply.path is not None
-        _, body = opened(reply.path.read_bytes())
+        _, body = whole(reply.path)
         reply.path.unlink()
         yield site, body
 
@@ -195,6 +196,9 @@ def _asking(kind: str, told: Mapping[str, tuple[Mapping[str, Any], bytes]]) -> _
 def _attempt(folder: Path) -> int:
     """A number that no earlier attempt had: nothing secret is used in two of them."""
     path = folder / "attempts.json"
-    before: int = read_json(path) if path.exists() else -1
-    write_json(path, before + 1)
+    try:
+        before = int(read_json(path)["last"]) if path.exists() else -1
+    except (Damaged, KeyError, TypeError, ValueError):
+        raise damaged(path) from None
+    write_json(path, {"last": before + 1})
     return before + 1

@@ -17,7 +17,7 @@ from torch import nn
 from fedbench import masking, receiving
 from fedbench.attacks.attack import HONEST, Attack
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError
+from fedbench.errors import Damaged, FedbenchError
 from fedbench.evaluate import gold_loss, predict, score
 from fedbench.models.deltas import fold
 from fedbench.models.ranks import narrowed, widened
@@ -80,6 +80,8 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
 
     Raises:
         BadPayload: the payload cannot be read, or does not fit this site's model.
+        Damaged: a file that this site keeps is not what it wrote. It does not take part without it:
+            another result would come of that.
     """
     header, content = opened(payload)
     if str(header.get("kind")) in masking.KINDS:
@@ -120,6 +122,8 @@ def _train(
     try:
         spent = spend(config, header, context.site, context.folder)
         report = _turn(context, header, rule.local(message, of_rule))
+    except Damaged:
+        raise
     except FedbenchError as error:
         raise BadPayload(str(error)) from None
     trained = trained_tensors(context.model)
@@ -152,6 +156,8 @@ def _personalise(
     frozen = rule_of(context.config.rule).local(message, state.get("rule", {})).frozen
     try:
         report = _turn(context, header, LocalObjective(frozen=frozen))
+    except Damaged:
+        raise
     except FedbenchError as error:
         raise BadPayload(str(error)) from None
     keep(personal_file(context.folder, context.site), {}, trained_tensors(context.model))

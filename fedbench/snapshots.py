@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from fedbench.errors import Replaceable
 from fedbench.files import write_bytes
-from fedbench.wire.frame import FOREIGN, BadPayload, framed, opened
+from fedbench.wire.frame import BadPayload, framed, opened
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,15 +33,35 @@ def kept(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a snapshot.
 
     Raises:
-        BadPayload: it is damaged.
+        Replaceable: it is damaged.
     """
     from safetensors.torch import load as load_safetensors
 
-    header, body = opened(path.read_bytes())
+    header, body = whole(path)
     try:
         return header, load_safetensors(bytes(body))
     except SafetensorError:
-        raise BadPayload(FOREIGN) from None
+        raise damaged(path) from None
+
+
+def whole(path: Path) -> tuple[dict[str, Any], memoryview]:
+    """Header and body of a payload that was kept on disk.
+
+    Raises:
+        Replaceable: it is damaged.
+    """
+    try:
+        return opened(path.read_bytes())
+    except (BadPayload, OSError):
+        raise damaged(path) from None
+
+
+def damaged(path: Path) -> Replaceable:
+    """What is raised of a file from which a run that was stopped cannot go on."""
+    return Replaceable(
+        f"{path} is damaged: remove it and all else that its run has in its folder work, and the "
+        "run starts over; finished runs are not touched."
+    )
 
 
 def parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

@@ -1,15 +1,16 @@
 """Finished runs on disk: written once, checked by hash, read without torch.
 
 A run is a folder named by its id. ``manifest.json`` is written last and holds the SHA-256 of
-every other file: a folder without it is unfinished work that its run resumes. Runs that the
-repository keeps (scores and configuration, never text of a dataset) are two files per profile
-under ``data/recorded/``: they are read like any other run.
+every file of the result, which is compared whenever one is read: a folder without it is unfinished
+work that its run resumes. Runs that the repository keeps (scores and configuration, never text of a
+dataset) are two files per profile under ``data/recorded/``: they are read like any other run.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,23 +21,24 @@ from typing import TYPE_CHECKING, Any
 from fedbench.columns import NAMES, Columns, ranges, read_columns
 from fedbench.config import RunConfig, parse_config
 from fedbench.durable import remove
-from fedbench.errors import FedbenchError
-from fedbench.files import read_json, write_bytes, write_json
-from fedbench.hashing import sha256_file
+from fedbench.errors import Damaged, FedbenchError, Replaceable
+from fedbench.files import on_disk, read_json, write_bytes, write_json
 from fedbench.limits import from_json
+from fedbench.manifests import MANIFEST, files_of, harmed, whole, write_manifest
 from fedbench.paths import home, shipped
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SHARED = "global"  #: name of the adapter that all sites share
-MANIFEST = "manifest.json"
 RECORD = "run.json"
 ITEMS = "items.parquet"
 RUNS = "runs.jsonl"
+_TENSORS = ("adapters", "deltas")  #: folders of a run
 #: what a round's record counts in bytes, of all sites: ``bytes_down`` and so on
 BYTES = ("down", "up", "validation")
 MASKED = ("keys", "unmask")  #: and what it counts beside these under secure aggregation
+_LOG = logging.getLogger("fedbench")
 KEPT = (
     "a base run trains none, and the repository keeps none of the others "
     "(python -m fedbench run --again makes them)."
@@ -77,7 +79,7 @@ class Run:
         if self.recorded:
             items, rows = _all_counted(self.source)
             return items.of(rows[self.id])
-        return read_columns(self.source / ITEMS)
+        return read_columns(self.source / ITEMS, _whole(self.source, ITEMS))
 
     @property
     def adapters(self) -> dict[str, Path]:
@@ -135,28 +137,35 @@ def save(
     write_bytes(directory / ITEMS, buffer.getvalue())
     finished = Run(config, metrics, rounds, sites, provenance, directory)
     write_json(directory / RECORD, _as_record(finished))
-    write_json(directory / MANIFEST, {"files": _hashes(directory)})
+    write_manifest(directory, _results(directory))
     return finished
 
 
 def discard(run_id: str) -> None:
     """Forget a finished run of one's own, for example because its code has moved since."""
-    remove(folder(run_id) / MANIFEST)  # before what it speaks of
-    for kind in ("adapters", "deltas"):
-        shutil.rmtree(folder(run_id) / kind, ignore_errors=True)
+    with on_disk(folder(run_id)):
+        remove(folder(run_id) / MANIFEST)  # before what it speaks of
+        for kind in _TENSORS:
+            if (folder(run_id) / kind).exists():
+                shutil.rmtree(folder(run_id) / kind)
 
 
 def load(run_id: str) -> Run:
     """The finished run with this id, own or recorded.
 
     Raises:
-        FedbenchError: there is none, or one of its files is not what was written.
+        Replaceable: a file of it is not what was written.
+        FedbenchError: there is none, or one of the repository's files is not what was written.
     """
     directory = folder(run_id)
     if _is_own(run_id):
-        _verify(directory)
+        if harm := damage(run_id):
+            raise Replaceable(
+                f"{harm}: python -m fedbench grid, or the run itself, does it again; or remove the "
+                f"folder {directory}."
+            )
         return _run(read_json(directory / RECORD), directory)
-    for recorded in _recorded_folders():
+    for recorded in recorded_folders():
         if run_id in _recorded_runs(recorded):
             return _run(_recorded_runs(recorded)[run_id], recorded, recorded=True)
     raise FedbenchError(
@@ -164,11 +173,26 @@ def load(run_id: str) -> Run:
     )
 
 
+def damage(run_id: str) -> str:
+    """What is wrong with the files of a finished run of one's own, as a clause; empty if nothing.
+
+    Tensors that the manifest does not list are no part of the result that was written.
+    """
+    directory = folder(run_id)
+    for path in harmed(directory):
+        return f"{path} is not the file that was written"
+    listed = files_of(directory)
+    for name in _results(directory):
+        if name.partition("/")[0] in _TENSORS and name not in listed:
+            return f"{directory / name} is not in the manifest of its run"
+    return ""
+
+
 def exists(run_id: str) -> bool:
     """Whether a finished run with this id can be loaded."""
     if _is_own(run_id):
         return True
-    return any(run_id in _recorded_runs(recorded) for recorded in _recorded_folders())
+    return any(run_id in _recorded_runs(recorded) for recorded in recorded_folders())
 
 
 def _is_own(run_id: str) -> bool:
@@ -177,8 +201,12 @@ def _is_own(run_id: str) -> bool:
 
 
 def finished() -> Iterator[Run]:
-    """All finished runs, own ones first, in the order of their ids."""
-    return map(load, _ids())
+    """All finished runs, own ones first, in the order of their ids; damaged ones with a warning."""
+    for run_id in _ids():
+        try:
+            yield load(run_id)
+        except Replaceable as error:
+            _LOG.warning("Run %s is left out: %s", run_id, error)
 
 
 def named(start: str) -> Run:
@@ -195,7 +223,7 @@ def named(start: str) -> Run:
 
 def _ids() -> list[str]:
     own = {path.parent.name for path in (home() / "runs").glob(f"*/{MANIFEST}")}
-    kept = {run_id for recorded in _recorded_folders() for run_id in _recorded_runs(recorded)}
+    kept = {run_id for recorded in recorded_folders() for run_id in _recorded_runs(recorded)}
     return [*sorted(own), *sorted(kept - own)]
 
 
@@ -211,8 +239,7 @@ def record(runs: Sequence[Run], directory: Path) -> None:
     remove(directory / MANIFEST)  # a killed command leaves nothing recorded, not a half
     write_bytes(directory / ITEMS, buffer.getvalue())
     write_bytes(directory / RUNS, ("\n".join(lines) + "\n").encode())
-    files = {name: sha256_file(directory / name) for name in (ITEMS, RUNS)}
-    write_json(directory / MANIFEST, {"files": files})
+    write_manifest(directory, (ITEMS, RUNS))
 
 
 def _as_record(run: Run) -> dict[str, Any]:
@@ -237,35 +264,49 @@ def _run(record: Mapping[str, Any], source: Path, recorded: bool = False) -> Run
     return Run(config=config, source=source, recorded=recorded, **fields)
 
 
-def _hashes(directory: Path) -> dict[str, str]:
-    written = [
-        *directory.glob("*.json"),
-        *directory.glob("*.jsonl"),
-        *directory.glob("*.parquet"),
-        *directory.glob("adapters/*.safetensors"),
-    ]
-    paths = sorted(path for path in written if path.name != MANIFEST)
-    return {str(path.relative_to(directory)): sha256_file(path) for path in paths}
+def _results(directory: Path) -> list[str]:
+    """Files that a run ends with, but the manifest; locks and work under way are none."""
+    kinds = ("*.json", "*.parquet", *(f"{kind}/*.safetensors" for kind in _TENSORS))
+    found = [path for kind in kinds for path in directory.glob(kind) if path.name != MANIFEST]
+    return [path.relative_to(directory).as_posix() for path in found]
 
 
-def _verify(directory: Path) -> None:
-    expected = read_json(directory / MANIFEST)["files"]
-    found = _hashes(directory)
-    for name, digest in expected.items():
-        if found.get(name) != digest:
-            raise FedbenchError(
-                f"{directory / name} is not the file that was written: "
-                f"restore it, or remove the folder {directory} and run again."
-            )
+def _check_recorded(directory: Path) -> None:
+    """Make sure that what the repository keeps is what it recorded.
+
+    Raises:
+        Damaged: it is not; computing runs again would not bring a record back.
+    """
+    for path in harmed(directory):
+        raise _not_recorded(path)
+
+
+def _not_recorded(path: Path) -> Damaged:
+    return Damaged(
+        f"{path} is not the file that was written: restore it with git checkout -- {path}."
+    )
+
+
+def _whole(directory: Path, name: str) -> bytes:
+    """The content of a file of a run, compared in the moment it is read.
+
+    Raises:
+        Damaged: it is not what was written.
+    """
+    content = whole(directory, name)
+    if content is None:
+        raise Damaged(f"{directory / name} is not the file that was written: start again.")
+    return content
 
 
 def _read_items(directory: Path) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_parquet(directory / ITEMS)
+    return pd.read_parquet(io.BytesIO(_whole(directory, ITEMS)))
 
 
-def _recorded_folders() -> list[Path]:
+def recorded_folders() -> list[Path]:
+    """Folders of runs that the repository keeps, one per profile."""
     try:
         return sorted(path.parent for path in shipped("recorded").glob(f"*/{MANIFEST}"))
     except FedbenchError:
@@ -274,17 +315,15 @@ def _recorded_folders() -> list[Path]:
 
 @lru_cache
 def _recorded_runs(directory: Path) -> dict[str, dict[str, Any]]:
-    _verify(directory)
-    lines = (directory / RUNS).read_text(encoding="utf-8").splitlines()
+    _check_recorded(directory)
+    lines = _whole(directory, RUNS).decode().splitlines()
     records = [from_json(line) for line in lines]
     return {parse_config(record["config"]).id: record for record in records}
 
 
 @lru_cache
 def _all_recorded_items(directory: Path) -> dict[str, pd.DataFrame]:
-    import pandas as pd
-
-    items = pd.read_parquet(directory / ITEMS)
+    items = _read_items(directory)
     return {str(run_id): part for run_id, part in items.groupby("run")}
 
 
@@ -295,6 +334,6 @@ def _recorded_items(directory: Path, run_id: str) -> pd.DataFrame:
 @lru_cache
 def _all_counted(directory: Path) -> tuple[Columns, dict[str, slice]]:
     """The items of all recorded runs, and which rows are whose: each run's stand together."""
-    items = read_columns(directory / ITEMS, "run")
+    items = read_columns(directory / ITEMS, _whole(directory, ITEMS), "run")
     names = {name: items.names[name] for name in NAMES}
     return Columns(names, items.numbers), ranges(items.names["run"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fedbench.attacks.attack import Attack
 from fedbench.files import write_bytes
+from fedbench.snapshots import whole
 from fedbench.wire.frame import opened
 
 _FIRST = "first.reply"  #: in the site's folder
@@ -26,4 +27,5 @@ def _first(reply: bytes, folder: Path) -> bytes:
     path = folder / _FIRST
     if not path.exists():
         write_bytes(path, reply)
+    whole(path)
     return path.read_bytes()

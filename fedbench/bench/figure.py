@@ -11,11 +11,11 @@ from fedbench.bench.records import version
 from fedbench.bench.shapes import SIZES
 from fedbench.bench.table import frame
 from fedbench.bench.targets import TARGETS, Target
-from fedbench.files import write_bytes, write_json
+from fedbench.files import write_bytes
 from fedbench.records import Record
 from fedbench.report import style
 from fedbench.report.figures import write_picture
-from fedbench.report.writing import markdown, numbers
+from fedbench.report.writing import markdown, numbers, write_origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,7 +125,7 @@ def save(records: Sequence[Record], folder: Path) -> Path:
     page = "\n".join([CAPTION, "", markdown(shown(last)), ""])
     write_bytes(folder / "benchmark.md", page.encode())
     origins = {version(record): record["provenance"] for record in records}
-    write_json(folder / "benchmark.json", {"caption": CAPTION, "origins": origins})
+    write_origin(folder, "benchmark", {"caption": CAPTION, "origins": origins})
     return folder / "benchmark.png"
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from fedbench.bench.pairs import ratios, spread
 from fedbench.bench.sides import OURS, PLAIN, PLAIN_DRY
 from fedbench.energy.meters import MEASURED
-from fedbench.files import read_json, write_bytes, write_json
+from fedbench.files import read_json, write_bytes
 from fedbench.paths import CHECKOUT
-from fedbench.report.writing import latex, markdown, numbers
+from fedbench.report.writing import latex, markdown, numbers, write_origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +57,7 @@ def save(record: Record, name: str, folder: Path) -> str:
         write_bytes(folder / f"{stem}.md", page.encode())
         write_bytes(folder / f"{stem}.tex", latex(made, stem, caption).encode())
         origin = {key: record[key] for key in ("date", "device", "provenance")}
-        write_json(folder / f"{stem}.json", {"caption": caption, "origin": origin})
+        write_origin(folder, stem, {"caption": caption, "origin": origin})
         pages.append(page)
     return "\n".join(pages)
 

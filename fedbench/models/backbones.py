@@ -12,8 +12,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import Damaged, FedbenchError
 from fedbench.files import read_json
+from fedbench.manifests import MANIFEST, harmed
 from fedbench.models.fresh_weights import SUFFIX, untrained
 from fedbench.models.placement import PLACEMENTS
 from fedbench.paths import shipped
@@ -79,7 +80,24 @@ def _from_hub(name: str) -> Path:
         ) from None
 
 
+def meant(directory: Path) -> list[Path]:
+    """The files that a model and its tokenizer are made of."""
+    return sorted({path for pattern in _MEANT for path in directory.glob(pattern)})
+
+
 def _checked(directory: Path) -> Path:
+    """A folder that can be loaded; if it has a manifest, it holds what that says.
+
+    Raises:
+        Damaged: a file is not what was written; its backbone must not pass for a changed one.
+        FedbenchError: it is no folder of a model, or its weights are a pickle.
+    """
+    if (directory / MANIFEST).exists():
+        for path in harmed(directory):
+            raise Damaged(
+                f"{path} is not the file that was written: restore it with git checkout -- {path}, "
+                "or install fedbench again."
+            )
     if not (directory / "config.json").exists():
         raise FedbenchError(f"{directory} has no config.json: it is not a Hugging Face model.")
     _refuse_code(directory)
@@ -147,7 +165,7 @@ def digest(name: str) -> str:
     """SHA-256 over names and contents of configuration, tokenizer and weights."""
     directory = locate(name)
     total = hashlib.sha256()
-    for path in sorted({p for pattern in _MEANT for p in directory.glob(pattern)}):
+    for path in meant(directory):
         with path.open("rb") as handle:
             total.update(
                 f"{path.name}\0{hashlib.file_digest(handle, 'sha256').hexdigest()}".encode()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fedbench.files import appearing, locked
+from fedbench.files import appearing, locked, on_disk
+from fedbench.manifests import MANIFEST, harmed, write_manifest
 from fedbench.paths import home
 from fedbench.streams import seed_of
 
@@ -16,11 +17,15 @@ SUFFIX = ":random"
 def untrained(source: Path, digest: str) -> Path:
     """Folder like ``source``, which has this ``digest``, with fresh weights; made once.
 
-    The weights are one draw, the same wherever torch initialises alike; it is the architecture's
-    own initialisation, as pretraining starts from.
+    If one of its files is not what was written, it is made again. The weights are one draw, the
+    same wherever torch initialises alike; it is the architecture's own initialisation, as
+    pretraining starts from.
     """
     folder = home() / "untrained" / f"{source.name}-{digest[:12]}"
     with locked(folder.with_name(f"{folder.name}.lock")):
+        if folder.exists() and any(harmed(folder)):
+            with on_disk(folder):
+                shutil.rmtree(folder)
         if not folder.exists():
             _make(source, folder)
     return folder.resolve()
@@ -37,3 +42,4 @@ def _make(source: Path, folder: Path) -> None:
         config = AutoConfig.from_pretrained(source, trust_remote_code=False)
         with seeded(seed_of("untrained", 0)):
             AutoModelForCausalLM.from_config(config, trust_remote_code=False).save_pretrained(draft)
+        write_manifest(draft, [path.name for path in draft.iterdir() if path.name != MANIFEST])

@@ -6,7 +6,9 @@ import torch
 from safetensors.torch import save
 
 from fedbench.errors import FedbenchError
-from fedbench.files import read_json, write_bytes, write_json
+from fedbench.files import read_json, write_bytes, write_plain_json
+from fedbench.manifests import write_manifest
+from fedbench.models.backbones import meant
 from fedbench.pretraining.card import measure, model_card
 from fedbench.pretraining.prepare import RECORD, TOKENIZER, corpus_identity, load_tokens
 from fedbench.pretraining.pretrain import Run, open_run
@@ -33,8 +35,9 @@ def export_backbone(name: str, work: Path, target: Path) -> None:
     save_tokenizer((work / TOKENIZER).read_text(encoding="utf-8"), target)
     write_bytes(target / RECORD, (work / RECORD).read_bytes())
     measured = measure(run)
-    write_json(target / "training.json", measured)
+    write_plain_json(target / "training.json", measured)
     write_bytes(target / "README.md", model_card(measured, read_json(work / RECORD)).encode())
+    write_manifest(target, (path.name for path in meant(target)))
 
 
 def half_weights(run: Run) -> bytes:
@@ -46,8 +49,8 @@ def half_weights(run: Run) -> bytes:
 def _write_config(run: Run, target: Path) -> None:
     config = model_config(run.recipe).to_dict()
     architecture = type(run.model).__name__
-    write_json(
+    write_plain_json(
         target / "config.json", config | {"dtype": "float16", "architectures": [architecture]}
     )
     ends = {"eos_token_id": 0, "pad_token_id": 1}
-    write_json(target / "generation_config.json", ends)
+    write_plain_json(target / "generation_config.json", ends)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from fedbench.files import write_bytes, write_json
+from fedbench.files import write_bytes, write_plain_json
 from fedbench.pretraining.corpus_file import END
 
 PAD = "<|pad|>"
@@ -63,4 +63,4 @@ def tokenizer_config() -> dict[str, Any]:
 def save_tokenizer(tokenizer_json: str, folder: Path) -> None:
     """Write the two tokenizer files of a backbone."""
     write_bytes(folder / "tokenizer.json", tokenizer_json.encode())
-    write_json(folder / "tokenizer_config.json", tokenizer_config())
+    write_plain_json(folder / "tokenizer_config.json", tokenizer_config())

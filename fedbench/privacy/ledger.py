@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import Damaged, FedbenchError
 from fedbench.files import read_json, write_json
 from fedbench.privacy.accounting import Accountant, Releases, epsilon
 
@@ -17,6 +17,7 @@ class BudgetSpent(FedbenchError):
     """One more release would exceed what somebody allowed; it was not made."""
 
 
+LEDGER = "privacy.json"  #: what the file is called, in the folder of whoever keeps it
 Ledger = Mapping[str, tuple[Releases, Sequence[str]]]  #: by key: what was released, of whom
 
 
@@ -36,7 +37,8 @@ def debit(
 
     Raises:
         BudgetSpent: somebody's would exceed ``limit``. Nothing was written.
-        FedbenchError: the key stands for another release, or the ledger is damaged. The same.
+        FedbenchError: the key stands for another release. The same.
+        Damaged: the ledger is. The same.
     """
     before = _read(path)
     if before.get(key, (releases, [*units])) != (releases, [*units]):
@@ -75,14 +77,14 @@ def _read(path: Path) -> dict[str, tuple[Releases, Sequence[str]]]:
     """What was written down so far.
 
     Raises:
-        FedbenchError: it is damaged; to go on without it would be to forget what was spent.
+        Damaged: it is damaged; to go on without it would be to forget what was spent.
     """
     if not path.exists():
         return {}
     try:
         return {key: _entry(*told) for key, told in read_json(path).items()}
     except (AttributeError, TypeError, ValueError, FedbenchError):
-        raise FedbenchError(
+        raise Damaged(
             f"The privacy ledger {path} is damaged: restore it from a backup, or take the budget "
             "as spent."
         ) from None

@@ -14,7 +14,7 @@ from torch import nn
 from fedbench.config import RunConfig
 from fedbench.models.tensors import Tensors
 from fedbench.privacy.accounting import Releases, noise_for
-from fedbench.privacy.ledger import debit
+from fedbench.privacy.ledger import LEDGER, debit
 from fedbench.privacy.noise import simulated
 from fedbench.privacy.per_example import poisson_batches, private
 from fedbench.protection import PrivacyConfig
@@ -89,7 +89,7 @@ def spend(config: RunConfig, header: Header, site: str, folder: Path) -> dict[st
     if privacy is None or not header["local_passes"]:
         return {}
     cost = releases(config, privacy, header)
-    path, key = folder / site / "privacy.json", f"{header['round']}/{header['release']}"
+    path, key = folder / site / LEDGER, f"{header['round']}/{header['release']}"
     spent = debit(path, key, cost, [site], privacy.delta, privacy.accountant, privacy.epsilon)
     return {"epsilon": spent[site]}
 

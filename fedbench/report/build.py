@@ -16,9 +16,10 @@ from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT, home, within
 from fedbench.report.plan import check_fits
+from fedbench.report.writing import write_origin
 
 Parameters = Mapping[str, str]
-_KERNEL = "python3"
+KERNEL = "python3"
 
 
 def build(profile: str, output: str | None = None, *, notebooks: Path | None = None) -> list[Path]:
@@ -158,6 +159,7 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
         _papermill(source, running, parameters)
         running.replace(target)
         failed.unlink(missing_ok=True)
+        write_origin(target.parent, target.stem, {"notebook": source.name})
     except OSError as error:
         raise FedbenchError(
             f"{target} could not be written ({error.strerror}): free the disk or make the folder "
@@ -184,7 +186,7 @@ def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
             str(source),
             str(target),
             dict(parameters),
-            kernel_name=_KERNEL,
+            kernel_name=KERNEL,
             cwd=str(Path.cwd()),
             progress_bar=False,
             extra_arguments=["--IPKernelApp.log_level=50"],  # it tells of its own ports and end
@@ -201,7 +203,7 @@ def _papermill(source: Path, target: Path, parameters: Parameters) -> None:
         ) from None
     except NoSuchKernel:
         raise FedbenchError(
-            f"Notebook {source.name} needs the Jupyter kernel {_KERNEL}, which is not installed "
+            f"Notebook {source.name} needs the Jupyter kernel {KERNEL}, which is not installed "
             "here: pip install ipykernel."
         ) from None
     except (CellControlSignal, RuntimeError, ZMQError) as error:

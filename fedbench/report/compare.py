@@ -24,6 +24,7 @@ from typing import NamedTuple
 from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT
 from fedbench.report.tables import SIGNIFICANT
+from fedbench.report.writing import check_drawn
 
 #: how far a score may always move on another machine, in fractions: two answers of a hundred
 SCORES = 0.02
@@ -200,8 +201,10 @@ def of_folder(folder: Path) -> dict[str, str]:
     """The CSVs of a folder, by name.
 
     Raises:
+        Damaged: a file is not what was drawn.
         FedbenchError: it has none.
     """
+    check_drawn(folder)
     found = {path.stem: path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.csv"))}
     if not found:
         raise FedbenchError(f"{folder} holds no CSV: draw its tables with make figures first.")

@@ -19,13 +19,13 @@ import yaml
 from fedbench import profiles, store
 from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
-from fedbench.files import read_yaml, write_bytes, write_json
+from fedbench.files import read_yaml, write_bytes
 from fedbench.grid import ensure_runs
 from fedbench.paths import home
 from fedbench.report import folder, stats
 from fedbench.report.control_checks import AT_CHANCE, checks
 from fedbench.report.origin import remarks
-from fedbench.report.writing import numbers, provenance
+from fedbench.report.writing import numbers, provenance, write_origin
 from fedbench.resolving import resolve
 from fedbench.tasks.specfile import SPECS
 
@@ -95,7 +95,7 @@ def write_checks(found: pd.DataFrame, profile: str) -> Path:
     told = json.dumps(provenance(runs, " ".join([_caption(found), *remarks(runs)])))
     write_bytes(path, numbers(found))
     # A task is named by its file here: the folder before it is this machine's.
-    write_json(path.with_suffix(".json"), json.loads(told.replace(f"{_descriptions()}/", "")))
+    write_origin(path.parent, path.stem, json.loads(told.replace(f"{_descriptions()}/", "")))
     return path
 
 

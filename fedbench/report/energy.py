@@ -15,12 +15,12 @@ import numpy as np
 
 from fedbench.config import TRAINED, PartitionConfig, parse_config
 from fedbench.energy.meters import MEASURED
-from fedbench.files import write_bytes, write_json
+from fedbench.files import write_bytes
 from fedbench.phases import PHASES
 from fedbench.report import stats
 from fedbench.report.claim_file import Evidence
 from fedbench.report.saving import Configuration, Measured, Saving
-from fedbench.report.writing import latex, markdown, numbers
+from fedbench.report.writing import latex, markdown, numbers, write_origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -315,9 +315,7 @@ def write_energy_table(
     write_bytes(folder / f"{name}.csv", numbers(frame))
     write_bytes(folder / f"{name}.md", page.encode())
     write_bytes(folder / f"{name}.tex", latex(shown, name, caption).encode())
-    write_json(
-        folder / f"{name}.json", origin_of(record, caption) if record else {"caption": caption}
-    )
+    write_origin(folder, name, origin_of(record, caption) if record else {"caption": caption})
     return page
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbench.files import write_bytes, write_json
+from fedbench.files import write_bytes
 from fedbench.report import style
 from fedbench.report.energy import ESTIMATED, NOTHING, face, is_estimated, origin_of
 from fedbench.report.figures import nothing, write_picture
-from fedbench.report.writing import numbers
+from fedbench.report.writing import numbers, write_origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ def save_energy_figure(
     said = face(record) if record else ""
     write_picture(figure, name, folder, said)
     write_bytes(folder / f"{name}.csv", numbers(frame))
-    write_json(folder / f"{name}.json", origin_of(record, said) if record else {"caption": NOTHING})
+    write_origin(folder, name, origin_of(record, said) if record else {"caption": NOTHING})
     return folder / f"{name}.png"
 
 

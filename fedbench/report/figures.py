@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedbench.config import TRAINED
-from fedbench.files import write_bytes, write_json
+from fedbench.files import write_bytes
 from fedbench.report import style
 from fedbench.report.cells import POOLED, beside
 from fedbench.report.inventory import partitions
 from fedbench.report.origin import behind, face, remarks, titled
 from fedbench.report.tables import NOT_RUN
-from fedbench.report.writing import numbers, provenance
+from fedbench.report.writing import numbers, provenance, write_origin
 from fedbench.store import Run
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def save_figure(
     used = behind(frame, runs)
     write_picture(figure, name, folder, face(used))
     write_bytes(folder / f"{name}.csv", numbers(frame))
-    write_json(folder / f"{name}.json", provenance(used, " ".join([caption, *remarks(used)])))
+    write_origin(folder, name, provenance(used, " ".join([caption, *remarks(used)])))
     return folder / f"{name}.png"
 
 

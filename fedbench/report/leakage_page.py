@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbench.files import write_bytes, write_json
+from fedbench.files import write_bytes
 from fedbench.provenance import fingerprint
 from fedbench.records import Record
 from fedbench.report.figures import write_picture
 from fedbench.report.leakage import RANGE, WITHIN
 from fedbench.report.rule_figures import span
 from fedbench.report.tables import NOT_RUN
-from fedbench.report.writing import latex, markdown, numbers
+from fedbench.report.writing import latex, markdown, numbers, write_origin
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def write_leakage(
     write_bytes(folder / f"{name}.csv", numbers(frame))
     write_bytes(folder / f"{name}.md", page.encode())
     write_bytes(folder / f"{name}.tex", latex(shown, name, said).encode())
-    write_json(folder / f"{name}.json", {"caption": said, "origins": origins(records)})
+    write_origin(folder, name, {"caption": said, "origins": origins(records)})
     return page
 
 
@@ -64,7 +64,7 @@ def save_leakage_figure(
     said = " ".join([caption, *remarks(records)])
     write_picture(figure, name, folder, SYNTHETIC if records else "")
     write_bytes(folder / f"{name}.csv", numbers(frame))
-    write_json(folder / f"{name}.json", {"caption": said, "origins": origins(records)})
+    write_origin(folder, name, {"caption": said, "origins": origins(records)})
     return folder / f"{name}.png"
 
 

@@ -206,6 +206,16 @@ def check_fits(profile: str) -> None:
         raise FedbenchError(why)
 
 
+def needed(profile: str) -> list[Need]:
+    """What each run of ``profile`` needs.
+
+    Raises:
+        FedbenchError: of a task or backbone no size is known.
+    """
+    configs = grid.planned(profile)
+    return needs_of(configs, *_sizes(configs))
+
+
 def _sizes(configs: Sequence[RunConfig]) -> tuple[dict[str, Facts], dict[str, Shape]]:
     """What is known of every task and backbone.
 
@@ -226,7 +236,7 @@ def _device(configs: Sequence[RunConfig]) -> tuple[str, Device | None]:
 
 def _free() -> float:
     """Bytes free where runs are kept."""
-    return float(shutil.disk_usage(_existing(home())).free)
+    return float(shutil.disk_usage(existing(home())).free)
 
 
 def _gpu_lines(planned: Sequence[Need], device: Device, minutes: float) -> list[str]:
@@ -312,5 +322,6 @@ def cpu_here() -> Device:
     return Device("cpu", "this machine", float(total))
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
     return next(path for path in (folder.resolve(), *folder.resolve().parents) if path.exists())

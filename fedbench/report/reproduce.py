@@ -22,6 +22,7 @@ from fedbench.report.differences import contrasts
 from fedbench.report.inventory import convergence
 from fedbench.report.scores import OWN, WORST
 from fedbench.report.tables import main_results
+from fedbench.report.writing import check_drawn
 from fedbench.store import Run
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def _drawn(table: str) -> Callable[[Sequence[Run]], pd.DataFrame]:
 def _rows(path: Path) -> list[dict[str, str]]:
     if not path.is_file():
         raise FedbenchError(f"{path} does not exist: draw it with make figures first.")
+    check_drawn(path.parent)
     return parse(path.read_text(encoding="utf-8"))
 
 

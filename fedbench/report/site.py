@@ -29,7 +29,7 @@ from fedbench.report.origin import SYNTHETIC
 from fedbench.report.score_figure import NAME as MAIN_FIGURE
 from fedbench.report.scores import ACCURACY
 from fedbench.report.verdicts import points
-from fedbench.report.writing import markdown
+from fedbench.report.writing import check_drawn, markdown
 
 CLAIMS, CONTROLS = "claims", "lookalike_controls"
 _TEMPLATES = PACKAGE / "report" / "pages"
@@ -77,11 +77,14 @@ def build_site(profile: str, figures: Path | None = None, notebooks: Path | None
         notebooks: folder of the notebooks whose executed copies are shown.
 
     Raises:
+        Damaged: a file is not what was drawn.
         FedbenchError: a notebook was not executed, nothing was drawn, or a link leads nowhere.
     """
     spec, short = profiles.read_spec(profile), profiles.short_name(profile)
     drawn = figures or Path("figures") / short
     copies = executed(find_notebooks(notebooks or within(CHECKOUT, spec.notebooks)), profile)
+    for folder in dict.fromkeys([drawn, *(path.parent for path in copies)]):
+        check_drawn(folder)
     drawings = find_drawings(drawn, profile)
     pages = {path.stem + ".html": notebook_page(path) for path in copies}
     marked = any(SYNTHETIC in drawing.caption for drawing in drawings)

@@ -16,6 +16,7 @@ from typing import Literal
 from fedbench import grid, profiles, store
 from fedbench.config import TRAINED, RunConfig
 from fedbench.energy import suite
+from fedbench.errors import Replaceable
 from fedbench.freshness import moved
 from fedbench.store import Run
 
@@ -49,7 +50,10 @@ def standing(config: RunConfig) -> Standing:
     """Where the run of ``config`` stands."""
     if not store.exists(config.id):
         return Standing(config, "missing")
-    run = store.load(config.id)
+    try:
+        run = store.load(config.id)
+    except Replaceable:
+        return Standing(config, "stale", store.damage(config.id))
     reason = moved(run)
     if run.recorded:
         return Standing(config, "recorded", reason)

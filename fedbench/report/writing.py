@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import glob
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbench.files import write_bytes, write_json
+from fedbench.errors import Damaged
+from fedbench.files import read_json, write_bytes, write_json
+from fedbench.hashing import sha256_file
 from fedbench.report.origin import behind, origins, remarks
 from fedbench.store import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FILES = "files"  #: in the JSON beside a table or figure: SHA-256 of its files, by name
 #: columns that hold fractions and are printed in %
 PERCENT = {
     *("mean", "ci_low", "ci_high", "chance", "majority", "blind", "smallest_difference"),
@@ -76,8 +80,34 @@ def write_table(
     write_bytes(folder / f"{name}.csv", numbers(frame))
     write_bytes(folder / f"{name}.md", page.encode())
     write_bytes(folder / f"{name}.tex", latex(shown, name, whole).encode())
-    write_json(folder / f"{name}.json", provenance(used, whole))
+    write_origin(folder, name, provenance(used, whole))
     return page
+
+
+def write_origin(folder: Path, name: str, origin: Mapping[str, Any]) -> None:
+    """Write ``name``.json: where the files ``name``.* came from, and what they are, by SHA-256.
+
+    Raises:
+        FedbenchError: the folder cannot be written.
+    """
+    target = folder / f"{name}.json"
+    beside = sorted(path for path in folder.glob(f"{glob.escape(name)}.*") if path != target)
+    write_json(target, {**origin, FILES: {path.name: sha256_file(path) for path in beside}})
+
+
+def check_drawn(folder: Path) -> None:
+    """Make sure that tables and figures are what was drawn, as far as the JSON beside them says.
+
+    Raises:
+        Damaged: one is not.
+    """
+    for origin in sorted(folder.glob("*.json")):
+        content = read_json(origin)
+        files = content.get(FILES, {}) if isinstance(content, dict) else {}
+        for name, digest in files.items():
+            path = folder / name
+            if path.exists() and sha256_file(path) != digest:
+                raise Damaged(f"{path} is not the file that was drawn: draw it with make figures.")
 
 
 def provenance(runs: Sequence[Run], caption: str) -> dict[str, Any]:

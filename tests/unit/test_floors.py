@@ -18,7 +18,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     __main__ pretraining bench
     cli
     commands
-    options telling
+    options telling doctor
     report
     tuning energy
     grid
@@ -50,7 +50,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     partition tokens
     tasks
     store metrics cohorts
-    provenance records
+    provenance records manifests
     config
     protection
     frozen

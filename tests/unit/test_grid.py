@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fedbench import grid, store
+from fedbench import freshness, grid, store
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
@@ -40,7 +40,7 @@ def pool(monkeypatch):
         return []
 
     monkeypatch.setattr(grid, "_attempt", attempt)
-    monkeypatch.setattr(grid, "moved", lambda run: "")
+    monkeypatch.setattr(freshness, "moved", lambda run: "")
     attempt.calls, attempt.failing, attempt.deadly = calls, failing, deadly
     return attempt
 
@@ -59,7 +59,9 @@ def test_stale_runs_are_done_again_and_the_reason_is_told_once(pool, monkeypatch
     wanted = configs(2)
     for config in wanted:
         finish(config)
-    monkeypatch.setattr(grid, "moved", lambda run: "the code has moved since commit 0123456789")
+    monkeypatch.setattr(
+        freshness, "moved", lambda run: "the code has moved since commit 0123456789"
+    )
     grid.ensure_runs(wanted, progress=False)
     assert len(pool.calls[0]) == 2
     assert capsys.readouterr().out.count("done again because the code has moved") == 1
@@ -101,12 +103,23 @@ def test_a_defect_in_a_run_becomes_one_sentence_with_the_trace_in_a_file(monkeyp
     assert grid._done.value == pytest.approx(1.0)
 
 
-def test_a_damaged_run_stops_a_grid_with_its_name(pool):
+def test_a_damaged_run_is_done_again_and_its_file_is_named(pool, capsys):
     wanted = configs(1)
     finish(wanted[0])
     write_bytes(store.folder(wanted[0].id) / "items.parquet", b"")
-    with pytest.raises(FedbenchError, match=r"items\.parquet is not the file that was written"):
-        grid.ensure_runs(wanted, progress=False)
+    (done,) = grid.ensure_runs(wanted, progress=False)
+    assert len(done.items)
+    assert "items.parquet is not the file that was written" in capsys.readouterr().out
+
+
+def test_a_damaged_run_that_cannot_be_done_again_is_not_drawn(pool):
+    wanted = configs(2)
+    for config in wanted:
+        finish(config)
+    write_bytes(store.folder(wanted[0].id) / "items.parquet", b"")
+    pool.failing[wanted[0]] = "The disk is full."
+    found = grid.ensure_runs(wanted, progress=False, missing_ok=True)
+    assert [run.id for run in found] == [wanted[1].id]
 
 
 def test_cores_are_counted_where_the_system_does_not_say_which_may_be_used(monkeypatch):

@@ -294,7 +294,7 @@ def test_bytes_of_abandoned_attempts_are_counted(tmp_path, kind):
 
 def test_keys_are_kept_where_only_their_owner_can_read_them(tmp_path):
     everything(tmp_path)
-    modes = {path.stat().st_mode & 0o777 for path in tmp_path.glob("sites/*/secure.json")}
+    modes = {path.stat().st_mode & 0o777 for path in tmp_path.glob("sites/*/secure")}
     assert modes == {0o600}
 
 

@@ -23,6 +23,7 @@ from fedbench.report.site import (
 )
 from fedbench.report.tables import main_results, wide
 from fedbench.report.verdicts import points
+from fedbench.report.writing import write_origin
 
 PIXEL = (
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJg"
@@ -120,8 +121,9 @@ def test_a_long_caption_is_folded_wherever_it_is_shown_but_for_what_is_synthetic
     page = "\n".join(
         ["Main.", "", "| a |", "| --- |", "", *(f"- {n}" for n in [*limits, said]), ""]
     )
-    (drawn / "figures" / "main_results_figure.json").write_text(json.dumps({"caption": caption}))
     (drawn / "figures" / "main_table.md").write_text(page)
+    for name in ("main_results_figure", "main_table"):
+        write_origin(drawn / "figures", name, {"caption": caption})
     copy = home() / "notebooks" / "tiny" / "01_page.ipynb"
     made = nbformat.read(copy, as_version=4)
     made.cells[1].outputs[1].data["text/markdown"] = page

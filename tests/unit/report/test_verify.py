@@ -8,6 +8,7 @@ import pytest
 from fedbench import grid
 from fedbench.cli import main
 from fedbench.errors import FedbenchError
+from fedbench.files import read_json, write_json
 from fedbench.report import verify as verifying
 from fedbench.report.claim_file import digest, read_claims
 from fedbench.report.verify import (
@@ -74,10 +75,10 @@ def test_a_verdict_that_is_not_as_recorded_is_told(checkout, capsys):
     verify("cpu", checkout, accept=True)
     path = checkout / "verdicts.json"
     word = "C2, common test items"
-    kept = json.loads(path.read_text())
+    kept = read_json(path)
     found = kept["cpu"]["parts"][word]["verdict"]
     kept["cpu"]["parts"][word]["verdict"] = "does not hold, or so"
-    path.write_text(json.dumps(kept))
+    write_json(path, kept)
 
     assert not verify("cpu", checkout)
     assert f"{word}: {found}, recorded as: does not hold, or so" in capsys.readouterr().out
