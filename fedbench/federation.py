@@ -107,10 +107,12 @@ def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held]:
         return fresh, [], NOTHING
     try:
         header, tensors = kept(path)
-    except BadPayload:
+        states, log, version = parts(tensors), header["log"], header["version"]
+        if not isinstance(log, list) or type(version) is not int:
+            raise BadPayload("This is not what a server writes for itself.")
+        return states["state"], log, Held(version, states.get("held"))
+    except (BadPayload, KeyError):
         raise FedbenchError(
             f"The checkpoint {path} is damaged: remove it, and this federation starts over; "
             "finished runs are not touched."
         ) from None
-    states = parts(tensors)
-    return states["state"], header["log"], Held(header["version"], states.get("held"))

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fedbench.config import RunConfig
+from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
 from fedbench.models.tensors import Tensors
 from fedbench.snapshots import keep, kept
-from fedbench.wire import BadPayload, Schema, schema_of, tensors_of
+from fedbench.wire import BadPayload, Schema, schema_of, shown, tensors_of
 from fedbench.wire.schema import read
 
 Header = Mapping[str, Any]
@@ -49,21 +51,33 @@ _TURN = (*_ALL, "turn", "local_passes", "progress")
 _NEEDED = {"train": _TURN, "personalise": _TURN, "validate": (*_ALL, "personal")}
 
 
-def check(header: Header) -> None:
+def check(header: Header, config: RunConfig) -> None:
     """Make sure that a message asks for something that a site does, and says all it needs.
+
+    Work without end is nothing that a site does: of passes over its examples, no more can be asked
+    for than a round of this run can need.
 
     Raises:
         BadPayload: it does not; names the field.
     """
     kind = header.get("kind")
     if not isinstance(kind, str) or kind not in _NEEDED:
-        raise BadPayload(f"A payload asks for {kind!r}, which no site does.")
+        raise BadPayload(f"A payload asks for {shown(kind)}, which no site does.")
     if absent := sorted(set(_NEEDED[kind]) - header.keys()):
         raise BadPayload(f"A payload to {kind} does not say {', '.join(absent)}.")
     for name in _NEEDED[kind]:
         if not _FIELDS[name](header[name]):
-            value = repr(header[name])[:40]
+            value = shown(header[name])
             raise BadPayload(f"A payload to {kind} has {name} {value}, which cannot be.")
+    if "local_passes" in _NEEDED[kind] and header["local_passes"] > _most_passes(config):
+        passes = f"local_passes {header['local_passes']:g}"
+        raise BadPayload(f"A payload to {kind} has {passes}, which no turn of this run can need.")
+
+
+def _most_passes(config: RunConfig) -> float:
+    """More than any turn takes, however small its cohort is drawn and however fast the site is."""
+    # A cohort, rounded, has at least half of its share, and a pace is less than twice the mean.
+    return config.passes * max(1.0, 4 / (config.rounds * config.participation))
 
 
 def told(header: Header, body: memoryview, folder: Path, most: int) -> Tensors:
@@ -81,7 +95,7 @@ def told(header: Header, body: memoryview, folder: Path, most: int) -> Tensors:
     path = folder / "schemas.json"
     known = {name: read(layout) for name, layout in _remembered(path)}
     tensors = tensors_of(header, body, known, most)
-    if name := header["schema"]:
+    if name := header.get("schema"):
         layout = known.pop(name, None) or read(header["layout"])
         after: list[tuple[str, Schema]] = [*known.items(), (name, layout)][-_LAYOUTS:]
         if [one for one, _ in after] != [one for one, _ in _remembered(path)]:
@@ -90,8 +104,17 @@ def told(header: Header, body: memoryview, folder: Path, most: int) -> Tensors:
 
 
 def _remembered(path: Path) -> list[tuple[str, Any]]:
-    """Layouts by name, the one that was used last at the end."""
-    return [(name, layout) for name, layout in read_json(path)] if path.exists() else []
+    """Layouts by name, the one that was used last at the end.
+
+    Raises:
+        BadPayload: the file is damaged.
+    """
+    try:
+        return [(str(name), layout) for name, layout in read_json(path)] if path.exists() else []
+    except (FedbenchError, TypeError, ValueError):
+        raise BadPayload(
+            f"What this site remembers of its messages is damaged: remove the folder {path.parent}."
+        ) from None
 
 
 def put_together(header: Header, tensors: Tensors, folder: Path) -> Tensors:

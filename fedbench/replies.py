@@ -20,7 +20,7 @@ from fedbench.files import write_bytes
 from fedbench.models.ranks import padded
 from fedbench.privacy.turn import WORK, told_of_work
 from fedbench.rules.rule import Contribution
-from fedbench.wire import BadPayload, Schema, body_of, longest, opened
+from fedbench.wire import BadPayload, Schema, body_of, longest, opened, shown
 from fedbench.wire.codecs import Codec, codec_of
 from fedbench.wire.schema import digest
 
@@ -204,7 +204,7 @@ def _answer(
     header, body = opened(payload)
     for name, value in {"site": site, "kind": kind}.items():
         if header.get(name) != value:
-            raise BadPayload(f"Its reply has {name} {header.get(name)!r}, not {value!r}.")
+            raise BadPayload(f"Its reply has {name} {shown(header.get(name))}, not {value!r}.")
     if header.get("answers") != asked.seal(site):
         raise BadPayload("Its reply answers another message: it is a replay, or of another run.")
     _check_counts(header, kind)
@@ -243,7 +243,9 @@ def _check_update(
     if absent := [name for name in work if name not in header]:
         raise BadPayload(f"Its update does not say {', '.join(absent)}.")
     if header.get("codec") != codec.name:
-        raise BadPayload(f"Its update is written as {header.get('codec')!r}, not {codec.name!r}.")
+        raise BadPayload(
+            f"Its update is written as {shown(header.get('codec'))}, not {codec.name!r}."
+        )
     if header.get("schema") != digest(schema):
         raise BadPayload("Its update does not consist of the tensors that were asked for.")
     weight = header.get("weight")
@@ -261,5 +263,4 @@ def _is_count(value: Any) -> TypeGuard[float]:
 
 def _short(value: Any) -> str:
     """A value as a sentence can hold it."""
-    told = repr(value) if not isinstance(value, int) or abs(value) < _MOST else "beyond 2**53"
-    return told if len(told) <= 40 else f"{told[:40]}..."
+    return shown(value) if not isinstance(value, int) or abs(value) < _MOST else "beyond 2**53"
