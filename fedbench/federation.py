@@ -27,7 +27,7 @@ from fedbench.round_log import check_that_any_was_accepted, training_record, val
 from fedbench.rules import is_personal, rule_of
 from fedbench.rules.rule import State
 from fedbench.secure_round import agree
-from fedbench.snapshots import joined, keep, kept, parts
+from fedbench.snapshots import damaged, joined, keep, kept, parts
 
 Log = list[dict[str, Any]]
 
@@ -107,5 +107,7 @@ def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held]:
     if not path.exists():
         return fresh, [], NOTHING
     header, tensors = kept(path)
-    states = parts(tensors)
-    return states["state"], header["log"], Held(header["version"], states.get("held"))
+    states, log, version = parts(tensors), header.get("log"), header.get("version")
+    if not isinstance(log, list) or type(version) is not int or "state" not in states:
+        raise damaged(path)
+    return states["state"], log, Held(version, states.get("held"))

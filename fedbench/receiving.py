@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from fedbench.config import RunConfig
 from fedbench.errors import Damaged
 from fedbench.files import read_json, write_json
 from fedbench.models.tensors import Tensors
 from fedbench.snapshots import damaged, keep, kept
-from fedbench.wire import BadPayload, Schema, schema_of, tensors_of
+from fedbench.wire import BadPayload, Schema, schema_of, shown, tensors_of
 from fedbench.wire.schema import digest, read
 
 Header = Mapping[str, Any]
@@ -50,21 +51,33 @@ _TURN = (*_ALL, "turn", "local_passes", "progress")
 _NEEDED = {"train": _TURN, "personalise": _TURN, "validate": (*_ALL, "personal")}
 
 
-def check(header: Header) -> None:
+def check(header: Header, config: RunConfig) -> None:
     """Make sure that a message asks for something that a site does, and says all it needs.
+
+    Work without end is nothing that a site does: of passes over its examples, no more can be asked
+    for than a round of this run can need.
 
     Raises:
         BadPayload: it does not; names the field.
     """
     kind = header.get("kind")
     if not isinstance(kind, str) or kind not in _NEEDED:
-        raise BadPayload(f"A payload asks for {kind!r}, which no site does.")
+        raise BadPayload(f"A payload asks for {shown(kind)}, which no site does.")
     if absent := sorted(set(_NEEDED[kind]) - header.keys()):
         raise BadPayload(f"A payload to {kind} does not say {', '.join(absent)}.")
     for name in _NEEDED[kind]:
         if not _FIELDS[name](header[name]):
-            value = repr(header[name])[:40]
+            value = shown(header[name])
             raise BadPayload(f"A payload to {kind} has {name} {value}, which cannot be.")
+    if "local_passes" in _NEEDED[kind] and header["local_passes"] > _most_passes(config):
+        passes = f"local_passes {header['local_passes']:g}"
+        raise BadPayload(f"A payload to {kind} has {passes}, which no turn of this run can need.")
+
+
+def _most_passes(config: RunConfig) -> float:
+    """More than any turn takes, however small its cohort is drawn and however fast the site is."""
+    # A cohort, rounded, has at least half of its share, and a pace is less than twice the mean.
+    return config.passes * max(1.0, 4 / (config.rounds * config.participation))
 
 
 def told(header: Header, body: memoryview, folder: Path, most: int) -> Tensors:
@@ -82,7 +95,7 @@ def told(header: Header, body: memoryview, folder: Path, most: int) -> Tensors:
     path = folder / "schemas.json"
     known = dict(_remembered(path))
     tensors = tensors_of(header, body, known, most)
-    if name := header["schema"]:
+    if name := header.get("schema"):
         layout = known.pop(name, None) or read(header["layout"])
         after: list[tuple[str, Schema]] = [*known.items(), (name, layout)][-_LAYOUTS:]
         if [one for one, _ in after] != [one for one, _ in _remembered(path)]:

@@ -47,6 +47,7 @@ from fedbench.wire import (
     packed,
     schema_of,
     seal,
+    shown,
     told_by,
 )
 from fedbench.wire.codecs import codec_of
@@ -84,7 +85,8 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
             another result would come of that.
     """
     header, content = opened(payload)
-    if str(header.get("kind")) in masking.KINDS:
+    kind = header.get("kind")
+    if isinstance(kind, str) and kind in masking.KINDS:
         folder = context.folder / context.site
         reply, body = masking.agree(folder, context.site, header, bytes(content))
     else:
@@ -95,7 +97,7 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
 
 def _done(context: SiteContext, header: Header, content: memoryview) -> tuple[Header, bytes]:
     """Load what a message tells, and do what it asks for."""
-    receiving.check(header)
+    receiving.check(header, context.config)
     config, folder = context.config, context.folder / context.site
     numbers = sum(parameter.numel() for parameter in context.model.parameters())
     tensors = receiving.told(header, content, folder, _ROOM * numbers)
@@ -118,10 +120,10 @@ def _train(
 ) -> tuple[Header, bytes]:
     """Train the loaded adapter on this turn's examples; reply with the contribution."""
     rule, config = rule_of(context.config.rule), context.config
-    of_rule = state.get("rule", {})
+    of_rule, objective = state.get("rule", {}), _objective(context, message, state)
     try:
         spent = spend(config, header, context.site, context.folder)
-        report = _turn(context, header, rule.local(message, of_rule))
+        report = _turn(context, header, objective)
     except Damaged:
         raise
     except FedbenchError as error:
@@ -153,7 +155,7 @@ def _personalise(
 
     On the site's own loss and nothing else, but what the rule holds still stays as it is.
     """
-    frozen = rule_of(context.config.rule).local(message, state.get("rule", {})).frozen
+    frozen = _objective(context, message, state).frozen
     try:
         report = _turn(context, header, LocalObjective(frozen=frozen))
     except Damaged:
@@ -162,6 +164,18 @@ def _personalise(
         raise BadPayload(str(error)) from None
     keep(personal_file(context.folder, context.site), {}, trained_tensors(context.model))
     return _work(context.config, header, report), b""
+
+
+def _objective(context: SiteContext, message: Message, state: States) -> LocalObjective:
+    """What the rule has the site minimise.
+
+    Raises:
+        BadPayload: what is told or kept beside the adapter is not what the rule needs.
+    """
+    try:
+        return rule_of(context.config.rule).local(message, state.get("rule", {}))
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise BadPayload(f"What goes with the adapter does not fit it: {error}.") from None
 
 
 def _turn(context: SiteContext, header: Header, objective: LocalObjective) -> TrainReport:
@@ -245,7 +259,9 @@ def _message(tensors: Tensors, held: int, rank: int) -> Message:
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
         if part not in parts:
-            raise BadPayload(f"A payload holds {name}, which belongs to no part of a message.")
+            raise BadPayload(
+                f"A payload holds {shown(name)}, which belongs to no part of a message."
+            )
         parts[part][rest] = tensor
     wide = {part: widened(parts[part], held, rank) for part in ("adapter", "extra")}
     return Message(**parts | wide)

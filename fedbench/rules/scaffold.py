@@ -55,10 +55,18 @@ def broadcast(state: State, site: str) -> Message:
 
 
 def local(message: Message, site_state: State) -> LocalObjective:
-    """Add c - c_k to every gradient; a site's first c_k is zero."""
+    """Add c - c_k to every gradient; a site's first c_k is zero.
+
+    Raises:
+        ValueError: what is told or kept is of other tensors than the adapter's.
+    """
     from fedbench.train import LocalObjective
 
     own = site_state or _zeros(message)
+    parts = (message.adapter, message.extra, own)
+    kinds = [{name: tensor.shape for name, tensor in part.items()} for part in parts]
+    if not kinds[0] == kinds[1] == kinds[2]:
+        raise ValueError("control variates are those of other tensors")
     return LocalObjective(correction={n: c - own[n] for n, c in message.extra.items()})
 
 

@@ -30,6 +30,13 @@ SEALED = SHARE + OVERHEAD  #: and as it is sent to another site
 _NONE = Blocks(())
 _SECRETS, _BLOCKS = ("cipher", "masking", "seed"), ("roster", "shares")
 Stage = Literal["advertised", "shared", "masked", "over"]
+#: bytes of each of the secrets that a site has at that stage
+_LENGTHS: dict[Stage, tuple[int, int, int]] = {
+    "advertised": (KEY, KEY, 0),
+    "shared": (KEY, KEY, SEED),
+    "masked": (0, 0, 0),
+    "over": (0, 0, 0),
+}
 
 
 @dataclass(frozen=True)
@@ -65,9 +72,12 @@ class Private:
             roster, shares = (
                 Blocks.read(kept[name], bytes.fromhex(kept[name]["body"])) for name in _BLOCKS
             )
-            terms = Terms.read(kept["terms"])
-            return cls(terms, kept["site"], kept["stage"], cipher, masking, seed, roster, shares)
-        except (ValueError, KeyError, TypeError, AttributeError):
+            terms, site, stage = Terms.read(kept["terms"]), kept["site"], kept["stage"]
+            lengths = len(cipher), len(masking), len(seed)
+            if site not in terms.sites or lengths != _LENGTHS[stage]:
+                raise ValueError
+            return cls(terms, site, stage, cipher, masking, seed, roster, shares)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise BadExchange(
                 "What this site kept between exchanges is damaged: it takes no part in the attempt."
             ) from None

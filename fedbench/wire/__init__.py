@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fedbench.phases import phase
 from fedbench.wire import schema as schemas
 from fedbench.wire.codecs import Codec, codec_of
-from fedbench.wire.frame import FOREIGN, BadPayload, framed, opened, seal
+from fedbench.wire.frame import FOREIGN, BadPayload, framed, opened, seal, shown
 from fedbench.wire.schema import Schema, schema_of
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "packed",
     "schema_of",
     "seal",
+    "shown",
     "tensors_of",
     "told_by",
 ]
@@ -78,10 +79,14 @@ def body_of(body: bytes | memoryview, codec: Codec, schema: Schema) -> dict[str,
     import torch
 
     with phase("wire"):
-        if len(body) != codec.n_bytes(schema):
+        try:
+            needed = codec.n_bytes(schema)
+        except RuntimeError:  # no tensor has such a shape
+            raise BadPayload(FOREIGN) from None
+        if len(body) != needed:
             raise BadPayload(
                 f"A payload's tensors take {len(body)} bytes, and those of its schema would take "
-                f"{codec.n_bytes(schema)}."
+                f"{needed}."
             )
         parts, start = {}, 0
         for name, shape, kind in codec.layout(schema):
@@ -137,13 +142,17 @@ def _schema(header: Mapping[str, Any], known: Mapping[str, Schema]) -> Schema:
     named = header.get("schema")
     if not named:
         return ()
+    if not isinstance(named, str):
+        raise BadPayload(FOREIGN)
     if "layout" in header:
         told = schemas.read(header["layout"])
         if schemas.digest(told) != named:
             raise BadPayload("A payload's schema is not the one that it names.")
         return told
     if named not in known:
-        raise BadPayload(f"A payload refers to the schema {named}, which nobody has told here.")
+        raise BadPayload(
+            f"A payload refers to the schema {named[:16]}, which nobody has told here."
+        )
     return known[named]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +20,18 @@ _START = len(_MAGIC) + _HASH
 FOREIGN = "A payload is whole, but was not written by fedbench."
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 40
+_SHORT.maxlevel = _SHORT.maxlist = _SHORT.maxdict = 2
+
+
 class BadPayload(FedbenchError):
     """These bytes are no payload of ours, were damaged on their way, or do not fit."""
+
+
+def shown(value: Any) -> str:
+    """Something foreign as a sentence can hold it, however long, deep or large it is."""
+    return _SHORT.repr(value)
 
 
 def framed(header: Mapping[str, Any], body: bytes) -> bytes:
@@ -45,9 +56,12 @@ def opened(payload: bytes) -> tuple[dict[str, Any], memoryview]:
         raise BadPayload("A payload was truncated or damaged: its checksum does not match.")
     size = int.from_bytes(rest[:4], "big")
     try:
-        return dict(json.loads(bytes(rest[4 : 4 + size]))), rest[4 + size :]
-    except (ValueError, TypeError, RecursionError):
+        header = json.loads(bytes(rest[4 : 4 + size]))
+    except (ValueError, RecursionError):
         raise BadPayload(FOREIGN) from None
+    if not isinstance(header, dict):
+        raise BadPayload(FOREIGN)
+    return header, rest[4 + size :]
 
 
 def seal(payload: bytes) -> str:

@@ -6,7 +6,7 @@ adapter that is 9 kB each time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _LARGE = 1 << 31  #: more than any dimension of a tensor of ours
+_MOST_SIZES = 64  #: dimensions of a tensor
 #: name and shape of every tensor, sorted by name
 Schema = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -45,7 +46,7 @@ def read(told: Any) -> Schema:
         BadPayload: it is no schema.
     """
     try:
-        found = tuple((str(name), _shape(shape)) for name, shape in told)
+        found = tuple((_name(name), _shape(shape)) for name, shape in told)
     except (TypeError, ValueError):
         raise BadPayload(FOREIGN) from None
     if len({name for name, _ in found}) < len(found):
@@ -53,7 +54,15 @@ def read(told: Any) -> Schema:
     return found
 
 
-def _shape(told: Sequence[Any]) -> tuple[int, ...]:
-    if not all(type(size) is int and 0 <= size < _LARGE for size in told):
+def _name(told: Any) -> str:
+    if not isinstance(told, str):
+        raise ValueError
+    told.encode()  # a ValueError for half a character
+    return told
+
+
+def _shape(told: Any) -> tuple[int, ...]:
+    sizes = isinstance(told, list | tuple) and len(told) <= _MOST_SIZES
+    if not sizes or not all(type(size) is int and 0 <= size < _LARGE for size in told):
         raise ValueError
     return tuple(told)

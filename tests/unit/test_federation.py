@@ -23,7 +23,7 @@ from fedbench.round_log import validation_record
 from fedbench.rules import RULES, rule_of
 from fedbench.rules.rule import Contribution
 from fedbench.site import handle
-from fedbench.snapshots import kept
+from fedbench.snapshots import joined, keep, kept
 from fedbench.train import LocalObjective, batches_of_turn, examples_of_turn, train
 from fedbench.wire import BadPayload, framed, opened, seal
 from tests import bigram
@@ -323,6 +323,19 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path, harm):
     run(bigram.config(), tmp_path)
     path = tmp_path / "server" / "checkpoint"
     path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(FedbenchError, match="is damaged: remove it"):
+        run(bigram.config(), tmp_path)
+
+
+@pytest.mark.parametrize("header", [{}, {"log": []}, {"log": {}, "version": 0},
+                                    {"log": [], "version": "0"}])  # fmt: skip
+@pytest.mark.parametrize("state", ["state", "other"])
+def test_a_checkpoint_that_is_whole_and_says_something_else_is_one_sentence(
+    tmp_path, header, state
+):
+    (tmp_path / "server").mkdir()
+    tensors = joined(**{state: bigram.initial()})
+    keep(tmp_path / "server" / "checkpoint", header, tensors)
     with pytest.raises(FedbenchError, match="is damaged: remove it"):
         run(bigram.config(), tmp_path)
 

@@ -13,6 +13,7 @@ import torch
 from fedbench import receiving
 from fedbench.engines import Failure
 from fedbench.engines.in_process import InProcess
+from fedbench.headers import to_train
 from fedbench.rules import RULES, rule_of
 from fedbench.wire import encode, framed, opened, schema_of
 from fedbench.wire.codecs import codec_of
@@ -142,3 +143,63 @@ def test_a_change_of_other_tensors_than_are_held_is_refused(tmp_path):
     other = replace(MESSAGE, adapter={"table": torch.zeros(2, 7), "bias": torch.zeros(7)})
     ((_, reply),) = engine.exchange({"site-00": asking(header, other)})
     assert "other tensors than this site holds" in reply.reason
+
+
+@pytest.mark.parametrize("schema", [["w"], {"w": 1}, 7])
+def test_a_schema_that_is_no_name_is_refused(tmp_path, schema):
+    reply = answer(tmp_path, framed({**TRAIN, "codec": "fp32", "schema": schema}, b""))
+    assert isinstance(reply, Failure)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [[["\ud800", [1]]], [[["w"], [1]]], [["w", "12"]], [["w", [1] * 65]],
+     [["w", [0, *[2**31 - 1] * 40]]]],
+)  # fmt: skip
+def test_a_layout_of_no_tensors_is_refused(tmp_path, layout):
+    told = {**TRAIN, "codec": "fp32", "schema": "0" * 16, "layout": layout}
+    assert isinstance(answer(tmp_path, framed(told, b"")), Failure)
+
+
+def test_a_message_without_a_schema_tells_no_tensors(tmp_path):
+    reply = answer(tmp_path, framed({**TRAIN, "codec": "fp32"}, b""))
+    assert "does not fit the model" in reply.reason
+
+
+@pytest.mark.parametrize("remembered", ["3", "[1]", "[[1]]", '[["a", 1, 2]]', "{"])
+def test_a_site_whose_memory_of_messages_is_damaged_says_so(tmp_path, remembered):
+    place = tmp_path / "site-00" / "schemas.json"
+    place.parent.mkdir()
+    place.write_text(remembered)
+    assert isinstance(answer(tmp_path, asking(TRAIN, MESSAGE)), Failure)
+
+
+def test_training_without_end_is_refused(tmp_path):
+    reply = answer(tmp_path, changed(asking(TRAIN, MESSAGE), local_passes=1e8))
+    assert "local_passes 1e+08, which no turn of this run can need" in reply.reason
+
+
+@pytest.mark.parametrize("fields", [{"rounds": 1}, {"participation": 0.01, "sites": 49},
+                                    {"partition": {"sites": 3, "slowest": 0.01}}])  # fmt: skip
+def test_what_a_server_asks_for_is_never_refused(fields):
+    config = bigram.config(**fields)
+    sites = [f"site-{n:02d}" for n in range(config.partition.sites)]
+    for site in sites:
+        receiving.check(VALIDATE | TRAIN | to_train(config, sites, [], site), config)
+
+
+@pytest.mark.parametrize("extra", [{}, {"table": torch.zeros(7, 7)},
+                                   {"table": torch.zeros(7), "bias": torch.zeros(7)}])  # fmt: skip
+def test_control_variates_of_other_tensors_are_refused(tmp_path, extra):
+    config = bigram.config(rule="scaffold", optimizer="sgd")
+    engine = InProcess(bigram.contexts(HELD, config, tmp_path))
+    told = replace(MESSAGE, extra=extra)
+    ((_, reply),) = engine.exchange({"site-00": asking(TRAIN, told)})
+    assert "control variates are those of other tensors" in reply.reason
+
+
+@pytest.mark.parametrize("value", ["a" * 10**6, [["x" * 100] * 100] * 100])
+def test_a_refusal_is_short_whatever_was_sent(tmp_path, value):
+    for name in ("kind", "round"):
+        reply = answer(tmp_path, changed(asking(TRAIN, MESSAGE), **{name: value}))
+        assert len(reply.reason) < 300

@@ -328,3 +328,15 @@ def test_a_site_is_in_the_cohort_of_what_it_advertises_for():
 def test_the_next_attempt_differs_in_nothing_but_its_number():
     terms = terms_of(3)
     assert terms.again() == replace(terms, attempt=1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"site": []}, {"site": "nobody"}, {"stage": "asleep"}, {"stage": {}}, {"seed": "00"},
+     {"cipher": "00" * 31}, {"terms": []}],
+)  # fmt: skip
+def test_a_state_of_no_site_or_stage_is_refused_in_a_sentence(change):
+    kept = json.loads(_WHOLE)
+    assert Private.from_bytes(json.dumps(kept).encode())
+    with pytest.raises(BadExchange, match="kept between exchanges is damaged"):
+        Private.from_bytes(json.dumps(kept | change).encode())

@@ -171,3 +171,9 @@ def test_a_snapshot_is_kept_as_it_is_or_refused(tmp_path):
     path.write_bytes(framed({}, b"not safetensors"))
     with pytest.raises(FedbenchError):
         kept(path)
+
+
+@pytest.mark.parametrize("head", [b'[["n", 1]]', b'["ab"]', b"null", b"[" * 100_000, b"\xff", b"{"])
+def test_a_header_that_is_no_object_is_refused(head):
+    with pytest.raises(BadPayload, match="was not written by fedbench"):
+        decode(sealed(len(head).to_bytes(4, "big") + head), {})
