@@ -16,7 +16,7 @@ import yaml
 
 from fedbench import profiles, store
 from fedbench.errors import FedbenchError
-from fedbench.files import machine_shared
+from fedbench.locks import machine_shared
 from fedbench.options import fields_from
 from fedbench.paths import CHECKOUT
 from fedbench.telling import of_the_wire

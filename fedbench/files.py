@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from fedbench.errors import FedbenchError
@@ -42,7 +41,7 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
 def _sync(folder: Path) -> None:
@@ -52,70 +51,6 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file ``path``, which is created once and never replaced, inside the block.
-
-    Raises:
-        FedbenchError: the disk is full, the folder cannot be written, or, without ``wait``,
-            another process holds the lock.
-    """
-    lock = FileLock(path, blocking=wait)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout:
-        raise FedbenchError(f"Another process already works on {path}: wait for it.") from None
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def machine_shared() -> Iterator[None]:
-    """Compute beside others inside the block; waits while somebody has the machine alone."""
-    with _machine(alone=False):
-        yield
-
-
-@contextmanager
-def machine_alone() -> Iterator[None]:
-    """Have the machine to oneself, as far as fedbench goes, inside the block.
-
-    Raises:
-        FedbenchError: other runs of this user are under way.
-    """
-    try:
-        with _machine(alone=True):
-            yield
-    except BlockingIOError:
-        raise FedbenchError(
-            "Other runs are under way on this machine, and a meter would count them too: "
-            "wait for them, then start again."
-        ) from None
-
-
-@contextmanager
-def _machine(alone: bool) -> Iterator[None]:
-    """Hold this user's lock on the machine; where the system has no such locks, hold nothing."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path = Path(tempfile.gettempdir()) / f"fedbench-{os.getuid()}.lock"
-    try:
-        opened = path.open("a", encoding="ascii")
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    with opened as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
-        yield
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -170,10 +105,11 @@ def appearing(folder: Path) -> Iterator[Path]:
             yield draft
             draft.rename(folder)
     except (OSError, SafetensorError) as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
 
 
-def _unwritable(path: Path, error: Exception) -> FedbenchError:
+def unwritable(path: Path, error: Exception) -> FedbenchError:
+    """What to tell of a ``path`` that could not be written."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     return FedbenchError(
         f"{path} could not be written ({reason}): free the disk or make the folder "

@@ -28,6 +28,7 @@ _BESIDE = frozenset(
     for name in (
         "store",
         "files",
+        "locks",
         "paths",
         "errors",
         "provenance",

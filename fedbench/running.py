@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from fedbench.config import RunConfig
 from fedbench.engines import Engine
 from fedbench.engines.in_process import InProcess
 from fedbench.engines.over_processes import over_processes
+from fedbench.errors import FedbenchError
 from fedbench.federation import Federated, federate
-from fedbench.files import locked, write_bytes, write_json
+from fedbench.files import write_bytes, write_json
 from fedbench.forward import describe
 from fedbench.freshness import code_of, moved
 from fedbench.hashing import sha256_json, short
+from fedbench.locks import locked
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, emulates_bf16, locate
 from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
@@ -52,7 +54,11 @@ Progress = Callable[[float], None]
 
 
 def run(
-    config: RunConfig, progress: Progress = lambda share: None, *, again: bool = False
+    config: RunConfig,
+    progress: Progress = lambda share: None,
+    *,
+    again: bool = False,
+    wait: bool = True,
 ) -> store.Run:
     """Do the run that ``config`` describes, or return it if it was done before.
 
@@ -62,18 +68,20 @@ def run(
     processes that want the same run take turns: the second finds it done.
 
     Raises:
+        Busy: without ``wait``, another process does this run just now.
         FedbenchError: the configuration, the data or the backbone cannot be used, or the disk
             cannot be written; one sentence says what to do, and what was finished stays.
     """
     config = resolve(config)
-    if not _usable(config, again):
-        check_sources(config)
-        directory = store.folder(config.id)
-        with locked(directory / "lock"):
-            if not _usable(config, again):
-                _tell_why(config)
-                _compute(config, directory, progress)
-    return store.load(config.id)
+    with suppress(FedbenchError):  # it may be about to be replaced: see again under its lock
+        if _usable(config, again):
+            return store.load(config.id)
+    check_sources(config)
+    with locked(store.lock(config.id), wait=wait):
+        if not _usable(config, again):
+            _tell_why(config)
+            _compute(config, store.folder(config.id), progress)
+        return store.load(config.id)
 
 
 def _usable(config: RunConfig, again: bool) -> bool:

@@ -108,6 +108,11 @@ def folder(run_id: str) -> Path:
     return home() / "runs" / run_id
 
 
+def lock(run_id: str) -> Path:
+    """The file whose lock is held by whoever does the run with this id, or removes it."""
+    return folder(run_id) / "lock"
+
+
 def save(
     directory: Path,
     config: RunConfig,

@@ -24,9 +24,10 @@ from fedbench.energy.ledger import Ledger
 from fedbench.energy.memory import Peaks
 from fedbench.energy.meters import MEASURED, CodeCarbonMeter, Meter
 from fedbench.errors import FedbenchError
-from fedbench.files import machine_alone, read_json, write_json
+from fedbench.files import read_json, write_json
 from fedbench.freshness import code_of_all
 from fedbench.hashing import sha256_json, short
+from fedbench.locks import machine_alone
 from fedbench.paths import CHECKOUT, fresh_home, home
 from fedbench.phases import observed
 from fedbench.profiles import Cell, EnergySpec

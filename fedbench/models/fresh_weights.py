@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fedbench.files import appearing, locked
+from fedbench.files import appearing
+from fedbench.locks import locked
 from fedbench.paths import home
 from fedbench.streams import seed_of
 

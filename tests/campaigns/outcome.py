@@ -28,7 +28,9 @@ def main(folder: Path, *, record: bool) -> None:
     counts = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     print(told(counts))
     if record:
-        write_json(KEPT, {"campaigns": counts, "provenance": provenance(fingerprint("fedbench.running"))})
+        write_json(
+            KEPT, {"campaigns": counts, "provenance": provenance(fingerprint("fedbench.running"))}
+        )
         print(f"Wrote {KEPT}.")
 
 

@@ -53,7 +53,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     provenance records
     config
     protection
-    frozen
+    frozen locks
     columns files hashing named paths phases processes seeding streams
     errors
     """.strip().splitlines()
