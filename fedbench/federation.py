@@ -19,6 +19,7 @@ from fedbench.config import RunConfig
 from fedbench.engines import Engine
 from fedbench.errors import FedbenchError
 from fedbench.headers import to_train, to_validate, told, update_schemas
+from fedbench.log_file import Mark, appended, read_log
 from fedbench.messages import NOTHING, Held, Messages
 from fedbench.personal import personalised
 from fedbench.phases import phase
@@ -32,6 +33,7 @@ from fedbench.snapshots import joined, keep, kept, parts
 from fedbench.wire import BadPayload
 
 Log = list[dict[str, Any]]
+_CHECKPOINT, _LOG = "checkpoint", "log.jsonl"  #: of the last complete round, and of all of them
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def federate(
         report: told the share of rounds done.
     """
     rule = rule_of(config.rule)
-    state, log, held = _resume(folder, rule.init(initial, config))
+    state, log, held, mark = _resume(folder, rule.init(initial, config))
     while (round_ := len(log)) < config.rounds and within_budget(config, sites, log):
         tell = partial(told, rule, config, state)
         cohort = draw_cohort(config, sites, round_)
@@ -88,7 +90,8 @@ def federate(
         found = heard(engine.exchange(asked, None), asked, "score")
         log.append(record | validation_record(asked, found))
         held = asked.held
-        keep(folder / "checkpoint", {"log": log, "version": held.version},
+        mark = appended(folder / _LOG, mark, log[-1])
+        keep(folder / _CHECKPOINT, {"log": mark, "version": held.version},
              joined(state=state, held=held.tensors or {}))  # fmt: skip
         report((round_ + 1) / config.rounds)
 
@@ -100,11 +103,11 @@ def federate(
     return Federated(last.adapter, log, last.delta)
 
 
-def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held]:
-    """State, log, and what sites hold, of the last complete round."""
-    path = folder / "checkpoint"
+def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held, Mark]:
+    """State, log, what sites hold, and where the log ends, of the last complete round."""
+    path = folder / _CHECKPOINT
     if not path.exists():
-        return fresh, [], NOTHING
+        return fresh, [], NOTHING, Mark()
     try:
         header, tensors = kept(path)
     except BadPayload:
@@ -113,4 +116,5 @@ def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held]:
             "finished runs are not touched."
         ) from None
     states = parts(tensors)
-    return states["state"], header["log"], Held(header["version"], states.get("held"))
+    mark, held = Mark(*header["log"]), Held(header["version"], states.get("held"))
+    return states["state"], read_log(folder / _LOG, mark), held, mark

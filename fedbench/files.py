@@ -44,6 +44,24 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
         raise unwritable(path, error) from None
 
 
+def append_bytes(path: Path, size: int, content: bytes) -> None:
+    """Write ``content`` after the first ``size`` bytes of ``path``, in place of what stood there.
+
+    Raises:
+        FedbenchError: the disk is full or the file cannot be written; the first bytes stay.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as handle:
+            handle.truncate(size)
+            handle.seek(size)
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        raise unwritable(path, error) from None
+
+
 def _sync(folder: Path) -> None:
     """Make a rename in a folder outlast a loss of power."""
     handle = os.open(folder, os.O_RDONLY)

@@ -41,7 +41,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     privacy secure_aggregation
     attacks
     rules
-    snapshots
+    snapshots log_file
     wire
     train evaluate
     optimizers
