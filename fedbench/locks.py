@@ -24,6 +24,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from fedbench.errors import FedbenchError
 from fedbench.files import unwritable
 
+DATA_LOCK = ".lock"  #: in the folder ``data``, held while what the repository keeps is written
 _LOG = logging.getLogger("fedbench")
 _MARKER = ".held"  #: appended to the name of a lock file: the lock itself, where there is no flock
 _ABSENT = (errno.ENOSYS, errno.EOPNOTSUPP)  #: a file system that has no flock

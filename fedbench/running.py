@@ -24,8 +24,7 @@ from fedbench.errors import FedbenchError
 from fedbench.federation import Federated, federate
 from fedbench.files import write_bytes, write_json
 from fedbench.forward import describe
-from fedbench.freshness import code_of, moved
-from fedbench.hashing import sha256_json, short
+from fedbench.freshness import code_of, moved, work_key
 from fedbench.locks import locked
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, emulates_bf16, locate
@@ -151,9 +150,7 @@ def _tell_how(backbone: str, emulated: bool, blocks: str, prefix: str) -> None:
 
 def _work_folder(directory: Path, prepared: Prepared) -> Path:
     """Where checkpoints are kept; those that other code, data or backbone made do not count."""
-    config = prepared.config
-    inputs = [code_of(config), prepared.task.digest, digest(config.backbone)]
-    key = short(sha256_json(inputs))
+    key = work_key(prepared.config)
     for other in (directory / "work").glob("*"):
         if other.name != key:
             shutil.rmtree(other, ignore_errors=True)

@@ -20,7 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     commands
     options telling
     report
-    tuning energy
+    tuning energy collecting
     grid
     profiles
     fedbench
