@@ -35,6 +35,16 @@ _OF_PROFILES = {
     "plan": "say what a profile needs, before anything starts",
 }
 
+_RULE_OF_GC = """\
+what goes at once: what a process left that was killed (temporary files, the work of a run that is
+finished, half-executed notebooks), and checkpoints that other code, data or backbone made
+what goes when untouched for --days: checkpoints of unfinished runs that no shipped profile plans,
+folders without a result, copies of notebooks that failed, caches
+what goes with --stale: results that are stale and that no shipped profile plans
+what never goes: what a process works on, any other result, recorded data, and work that holds a
+privacy ledger, because a budget that was spent must not be forgotten
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command: 2 is returned, after one sentence, for what the user can mend.
@@ -139,6 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         "subject", nargs="?", help="a rule such as fedprox:mu=0.1, or package.module:function (all)"
     )
     add("doctor", "check machine, environment, disk, data and permissions, and say what to do")
+    _add_gc(add("gc", "remove what runs left behind and what can be computed again"))
     add("rules", "list federated rules: with which methods they have a meaning, and why not")
     options = _options_of_profiles()
     for name, text in _OF_PROFILES.items():
@@ -149,6 +160,17 @@ def _parser() -> argparse.ArgumentParser:
         for option, given in options.get(name, {}).items():
             sub.add_argument(option, **given)
     return parser
+
+
+def _add_gc(collecting: argparse.ArgumentParser) -> None:
+    collecting.epilog = _RULE_OF_GC
+    collecting.add_argument("--yes", action="store_true", help="remove it (default: only tell)")
+    collecting.add_argument(
+        "--days", type=float, default=30, help="how long abandoned work is kept (%(default)s)"
+    )
+    collecting.add_argument(
+        "--stale", action="store_true", help="also stale results that no shipped profile plans"
+    )
 
 
 def _options_of_profiles() -> dict[str, dict[str, dict[str, Any]]]:

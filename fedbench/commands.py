@@ -16,7 +16,7 @@ import yaml
 
 from fedbench import profiles, store
 from fedbench.errors import FedbenchError
-from fedbench.files import machine_shared
+from fedbench.locks import DATA_LOCK, locked, machine_shared
 from fedbench.options import fields_from
 from fedbench.paths import CHECKOUT, within
 from fedbench.telling import of_the_wire
@@ -192,6 +192,14 @@ def doctor(known: Namespace, extra: Sequence[str]) -> int:
     return int(any(one.state == FAIL for one in found))
 
 
+def gc(known: Namespace, extra: Sequence[str]) -> None:
+    """Remove what can be computed again, or tell what would go."""
+    from fedbench.collecting import collect, told
+
+    found = collect(days=known.days, stale=known.stale, remove=known.yes)
+    print("\n".join(told(found, removed=known.yes)))
+
+
 def rules(known: Namespace, extra: Sequence[str]) -> None:
     """List the rules."""
     from fedbench.report.writing import markdown_lines
@@ -301,7 +309,8 @@ def record(known: Namespace, extra: Sequence[str]) -> None:
     from fedbench.grid import planned
 
     runs = [store.load(config.id) for config in planned(known.profile)]
-    energy = suite.keep(known.profile)  # before the runs, whose manifest then has its hash
     folder = CHECKOUT / "data" / "recorded" / profiles.short_name(known.profile)
-    store.record(runs, folder)
+    with locked(CHECKOUT / "data" / DATA_LOCK):
+        energy = suite.keep(known.profile)  # before the runs, whose manifest then has its hash
+        store.record(runs, folder)
     print(f"{len(runs)} runs are kept in {folder}{', and energy' if energy else ''}.")

@@ -18,6 +18,7 @@ from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
 from fedbench.engines import Engine
 from fedbench.headers import to_train, to_validate, told, update_schemas
+from fedbench.log_file import Mark, appended, as_mark, read_log
 from fedbench.messages import NOTHING, Held, Messages
 from fedbench.personal import personalised
 from fedbench.phases import phase
@@ -30,6 +31,7 @@ from fedbench.secure_round import agree
 from fedbench.snapshots import damaged, joined, keep, kept, parts
 
 Log = list[dict[str, Any]]
+_CHECKPOINT, _LOG = "checkpoint", "log.jsonl"  #: of the last complete round, and of all of them
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def federate(
         Replaceable: a file that was kept on the way is damaged.
     """
     rule = rule_of(config.rule)
-    state, log, held = _resume(folder, rule.init(initial, config))
+    state, log, held, mark = _resume(folder, rule.init(initial, config))
     while (round_ := len(log)) < config.rounds and within_budget(config, sites, log):
         tell = partial(told, rule, config, state)
         cohort = draw_cohort(config, sites, round_)
@@ -89,7 +91,8 @@ def federate(
         found = heard(engine.exchange(asked, None), asked, "score")
         log.append(record | validation_record(asked, found))
         held = asked.held
-        keep(folder / "checkpoint", {"log": log, "version": held.version},
+        mark = appended(folder / _LOG, mark, log[-1])
+        keep(folder / _CHECKPOINT, {"log": mark, "version": held.version},
              joined(state=state, held=held.tensors or {}))  # fmt: skip
         report((round_ + 1) / config.rounds)
 
@@ -101,13 +104,13 @@ def federate(
     return Federated(last.adapter, log, last.delta)
 
 
-def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held]:
-    """State, log, and what sites hold, of the last complete round."""
-    path = folder / "checkpoint"
+def _resume(folder: Path, fresh: State) -> tuple[State, Log, Held, Mark]:
+    """State, log, what sites hold, and where the log ends, of the last complete round."""
+    path = folder / _CHECKPOINT
     if not path.exists():
-        return fresh, [], NOTHING
+        return fresh, [], NOTHING, Mark()
     header, tensors = kept(path)
-    states, log, version = parts(tensors), header.get("log"), header.get("version")
-    if not isinstance(log, list) or type(version) is not int or "state" not in states:
+    states, version, mark = parts(tensors), header.get("version"), as_mark(header.get("log"))
+    if type(version) is not int or "state" not in states or mark is None:
         raise damaged(path)
-    return states["state"], log, Held(version, states.get("held"))
+    return states["state"], read_log(folder / _LOG, mark), Held(version, states.get("held")), mark

@@ -6,13 +6,11 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from fedbench.durable import (
@@ -48,71 +46,25 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
             os.replace(temporary, path)
             sync(path.parent)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
 
 
-@contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold the lock file ``path``, which is created once and never replaced, inside the block.
-
-    Raises:
-        FedbenchError: the disk is full, the folder cannot be written, or, without ``wait``,
-            another process holds the lock.
-    """
-    lock = FileLock(path, blocking=wait)
-    try:
-        make_folder(path.parent)
-        lock.acquire()
-    except Timeout:
-        raise FedbenchError(f"Another process already works on {path}: wait for it.") from None
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def machine_shared() -> Iterator[None]:
-    """Compute beside others inside the block; waits while somebody has the machine alone."""
-    with _machine(alone=False):
-        yield
-
-
-@contextmanager
-def machine_alone() -> Iterator[None]:
-    """Have the machine to oneself, as far as fedbench goes, inside the block.
+def append_bytes(path: Path, size: int, content: bytes) -> None:
+    """Write ``content`` after the first ``size`` bytes of ``path``, in place of what stood there.
 
     Raises:
-        FedbenchError: other runs of this user are under way.
+        FedbenchError: the disk is full or the file cannot be written; the first bytes stay.
     """
     try:
-        with _machine(alone=True):
-            yield
-    except BlockingIOError:
-        raise FedbenchError(
-            "Other runs are under way on this machine, and a meter would count them too: "
-            "wait for them, then start again."
-        ) from None
-
-
-@contextmanager
-def _machine(alone: bool) -> Iterator[None]:
-    """Hold this user's lock on the machine; where the system has no such locks, hold nothing."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    path = Path(tempfile.gettempdir()) / f"fedbench-{os.getuid()}.lock"
-    try:
-        opened = path.open("a", encoding="ascii")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as handle:
+            handle.truncate(size)
+            handle.seek(size)
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
     except OSError as error:
-        raise _unwritable(path, error) from None
-    with opened as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
-        yield
+        raise unwritable(path, error) from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -189,7 +141,7 @@ def appearing(folder: Path) -> Iterator[Path]:
             yield draft
             replace(draft, folder)
     except (OSError, SafetensorError) as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
 
 
 @contextmanager
@@ -202,10 +154,11 @@ def on_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unwritable(Path(str(error.filename or path)), error) from None
+        raise unwritable(Path(str(error.filename or path)), error) from None
 
 
-def _unwritable(path: Path, error: Exception) -> FedbenchError:
+def unwritable(path: Path, error: Exception) -> FedbenchError:
+    """What to tell of a ``path`` that could not be written."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     failing = getattr(error, "errno", None) == errno.EIO
     remedy = (

@@ -56,6 +56,17 @@ def stale(config: RunConfig) -> str | None:
     return None if found.recorded else moved(found) or None
 
 
+def work_key(config: RunConfig) -> str:
+    """Name of what code, data and backbone of today make of a run: its checkpoints are under it."""
+    inputs = [code_of(config), load_task(config.task).digest, digest(config.backbone)]
+    return short(sha256_json(inputs))
+
+
+def is_here(config: RunConfig) -> bool:
+    """Whether the data and the backbone of a run lie on this machine."""
+    return is_local(config.task) and _is_here(config.backbone)
+
+
 def moved(run: Run) -> str:
     """Why ``run`` is stale, as a clause; empty if nothing it depends on has moved.
 
@@ -81,8 +92,11 @@ def _data(task: str, otherwise: str) -> str:
 
 
 def _backbone(name: str, otherwise: str) -> str:
-    here = name in BUILT_IN or Path(name).is_dir()
     try:
-        return digest(name) if here else otherwise
+        return digest(name) if _is_here(name) else otherwise
     except FedbenchError:
         return otherwise
+
+
+def _is_here(backbone: str) -> bool:
+    return backbone in BUILT_IN or Path(backbone).is_dir()

@@ -1,13 +1,19 @@
-"""Many runs: what is missing, side by side in long-lived workers, one progress display."""
+"""Many runs: what is missing, side by side in long-lived workers, one progress display.
+
+Several processes may want the same runs: each leaves alone what another has in hand, does the rest,
+and then waits for the others, whose runs it takes over should they end or fail.
+"""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -15,11 +21,13 @@ from tqdm import tqdm
 from fedbench import profiles, store
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError, Replaceable, traced
-from fedbench.files import machine_shared, write_bytes
+from fedbench.files import write_bytes
 from fedbench.freshness import stale
+from fedbench.locks import Busy, holder, is_held, machine_shared
 from fedbench.processes import begin_worker
 from fedbench.tasks.audit_lines import audit_lines
 
+_SECONDS = 0.5  #: between looks at what other processes have in hand
 _ATTEMPTS = 3  #: a worker killed from outside, say for memory, takes its neighbours' runs along
 
 
@@ -65,8 +73,13 @@ def ensure_runs(
 
 
 def _why_done(config: RunConfig) -> str | None:
-    """None if a run is there and counts, and nothing of its work is left; else why not, if told."""
-    return "" if store.untidy(config.id) else stale(config)
+    """None if a run is there and counts, and nothing of its work is left; else why not, if told.
+
+    What another process has in hand is not looked at: it may be about to be replaced.
+    """
+    if is_held(_lock(config)) or store.untidy(config.id):
+        return ""
+    return stale(config)
 
 
 def _there(configs: Sequence[RunConfig]) -> list[store.Run]:
@@ -79,6 +92,10 @@ def _there(configs: Sequence[RunConfig]) -> list[store.Run]:
     return runs
 
 
+def _lock(config: RunConfig) -> Path:
+    return store.lock(config.id)
+
+
 def _work(configs: Sequence[RunConfig], progress: bool) -> dict[RunConfig, str]:
     """Run ``configs`` over one process per core; return what failed and why."""
     waiting = sorted(configs, key=lambda c: (c.backbone, str(c.compute), -c.passes, c.task, c.id))
@@ -86,17 +103,52 @@ def _work(configs: Sequence[RunConfig], progress: bool) -> dict[RunConfig, str]:
     done = multiprocessing.get_context("spawn").Value("d", 0.0)
     layout = "{l_bar}{bar}| {n:.1f}/{total} runs [{elapsed} done, {remaining} left]"
     with tqdm(total=len(waiting), disable=not progress, bar_format=layout) as bar:
-        for _ in range(_ATTEMPTS):
-            waiting = _attempt(waiting, failures, done, bar)
-            if not waiting:
-                return failures
-        # A run that kills whoever does it is told from its neighbours by a worker of its own.
-        killed = [c for config in waiting for c in _attempt([config], failures, done, bar)]
-    return failures | dict.fromkeys(killed, "its worker process was killed, perhaps for memory.")
+        while waiting:
+            elsewhere = _side_by_side(waiting, failures, done, bar)
+            waiting = _left_by_others(elsewhere, done, bar)
+    return failures
+
+
+def _side_by_side(
+    waiting: Sequence[RunConfig], failures: dict[RunConfig, str], done: Any, bar: Any
+) -> list[RunConfig]:
+    """Do what no other process does, and note what fails; return what others have in hand."""
+    elsewhere: list[RunConfig] = []
+    for _ in range(_ATTEMPTS):
+        waiting = _attempt(waiting, failures, elsewhere, done, bar)
+        if not waiting:
+            return elsewhere
+    # A run that kills whoever does it is told from its neighbours by a worker of its own.
+    killed = [c for config in waiting for c in _attempt([config], failures, elsewhere, done, bar)]
+    failures.update(dict.fromkeys(killed, "its worker process was killed, perhaps for memory."))
+    return elsewhere
+
+
+def _left_by_others(elsewhere: Sequence[RunConfig], done: Any, bar: Any) -> list[RunConfig]:
+    """Wait for other processes; return what is to be done here once one has left something."""
+    told: set[str] = set()
+    while elsewhere:
+        held = {config: holder(_lock(config)) for config in elsewhere if is_held(_lock(config))}
+        for who in sorted({*held.values()} - told):
+            bar.write(f"{len(held)} runs are in hand of other processes: waiting for {who}.")
+            told.add(who)
+        left = [c for c in elsewhere if c not in held and _why_done(c) is not None]
+        with done.get_lock():
+            done.value += len(elsewhere) - len(held) - len(left)
+        _show(bar, done.value)
+        elsewhere = [*held, *left]
+        if left:
+            break
+        time.sleep(_SECONDS)
+    return [*elsewhere]
 
 
 def _attempt(
-    waiting: Sequence[RunConfig], failures: dict[RunConfig, str], done: Any, bar: Any
+    waiting: Sequence[RunConfig],
+    failures: dict[RunConfig, str],
+    elsewhere: list[RunConfig],
+    done: Any,
+    bar: Any,
 ) -> list[RunConfig]:
     """One pool's life: returns the runs that were lost because the pool broke."""
     lost = list(waiting)
@@ -106,6 +158,8 @@ def _attempt(
             with suppress(BrokenProcessPool):
                 try:
                     future.result()
+                except Busy:
+                    elsewhere.append(futures[future])
                 except FedbenchError as error:
                     failures[futures[future]] = str(error)
                 lost.remove(futures[future])
@@ -152,7 +206,7 @@ def _as_they_finish(
 
 
 def _show(bar: Any, value: float) -> None:
-    bar.update(value - bar.n)
+    bar.update(min(value, bar.total) - bar.n)  # sums of shares may end a hair above
 
 
 _done: Any = None  #: in a worker: the grid's shared count of finished runs
@@ -176,15 +230,18 @@ def _one(config: RunConfig) -> None:
         reported = share
 
     try:
-        run(config, report)
+        run(config, report, wait=False)
+    except Busy:
+        raise
     except FedbenchError:
+        report(1.0)
         raise
     except Exception as error:
+        report(1.0)
         path = store.folder(config.id) / "error.txt"
         write_bytes(path, traced(error).encode())
         raise FedbenchError(
             f"run {config.id} met a defect of fedbench ({type(error).__name__}); please report it "
             f"with {path}."
         ) from None
-    finally:
-        report(1.0)
+    report(1.0)

@@ -31,6 +31,7 @@ _BESIDE = frozenset(
         "files",
         "durable",
         "manifests",
+        "locks",
         "paths",
         "errors",
         "provenance",

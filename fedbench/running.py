@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,12 @@ from fedbench.durable import sweep
 from fedbench.engines import Engine
 from fedbench.engines.in_process import InProcess
 from fedbench.engines.over_processes import over_processes
-from fedbench.errors import Replaceable
+from fedbench.errors import FedbenchError, Replaceable
 from fedbench.federation import Federated, federate
-from fedbench.files import locked, on_disk, write_bytes, write_json
+from fedbench.files import on_disk, write_bytes, write_json
 from fedbench.forward import describe
-from fedbench.freshness import code_of, stale
-from fedbench.hashing import sha256_json, short
+from fedbench.freshness import code_of, stale, work_key
+from fedbench.locks import locked
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, emulates_bf16, locate
 from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
@@ -55,7 +55,11 @@ Progress = Callable[[float], None]
 
 
 def run(
-    config: RunConfig, progress: Progress = lambda share: None, *, again: bool = False
+    config: RunConfig,
+    progress: Progress = lambda share: None,
+    *,
+    again: bool = False,
+    wait: bool = True,
 ) -> store.Run:
     """Do the run that ``config`` describes, or return it if it was done before.
 
@@ -65,31 +69,35 @@ def run(
     processes that want the same run take turns: the second finds it done.
 
     Raises:
+        Busy: without ``wait``, another process does this run just now.
         FedbenchError: the configuration, the data or the backbone cannot be used, or the disk
             cannot be written; one sentence says what to do, and what was finished stays.
     """
     config = resolve(config)
-    if not _usable(config, again):
+    with suppress(FedbenchError):  # it may be about to be replaced: see again under its lock
+        if _usable(config, again) and not store.untidy(config.id):
+            return store.load(config.id)
+    if not store.untidy(config.id):
         check_sources(config)
-        with _alone(config) as directory:
-            if not _usable(config, again):
-                if reason := stale(config):
-                    _LOG.warning("Run %s is done again because %s.", config.id, reason)
-                _compute(config, directory, progress)
-    elif store.untidy(config.id):
-        with _alone(config):
-            pass
-    return store.load(config.id)
+    with _alone(config, wait) as directory:
+        if not _usable(config, again):
+            if reason := stale(config):
+                _LOG.warning("Run %s is done again because %s.", config.id, reason)
+            _compute(config, directory, progress)
+        return store.load(config.id)
 
 
 @contextmanager
-def _alone(config: RunConfig) -> Iterator[Path]:
+def _alone(config: RunConfig, wait: bool) -> Iterator[Path]:
     """The run's folder for whoever does it, one at a time; afterwards its work is removed.
 
     What a killed process left of files that it was writing is swept away first.
+
+    Raises:
+        Busy: without ``wait``, another process does this run just now.
     """
     directory = store.folder(config.id)
-    with locked(directory / "lock"):
+    with locked(store.lock(config.id), wait=wait):
         sweep(directory.rglob(".*"))
         yield directory
         shutil.rmtree(store.work(config.id), ignore_errors=True)
@@ -157,10 +165,7 @@ def _tell_how(backbone: str, emulated: bool, blocks: str, prefix: str) -> None:
 
 def _work_folder(prepared: Prepared) -> Path:
     """Where checkpoints are kept; those that other code, data or backbone made do not count."""
-    config = prepared.config
-    inputs = [code_of(config), prepared.task.digest, digest(config.backbone)]
-    key = short(sha256_json(inputs))
-    work = store.work(config.id)
+    key, work = work_key(prepared.config), store.work(prepared.config.id)
     for other in work.glob("*"):
         if other.name != key:
             shutil.rmtree(other, ignore_errors=True)

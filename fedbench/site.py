@@ -288,11 +288,14 @@ def _load_state(context: SiteContext, accepted: int) -> States:
 
 
 def _save_state(context: SiteContext, header: Header, state: State) -> None:
-    """Keep a new version, beside the accepted one; older ones are never asked for again."""
+    """Keep a new version, beside the accepted one; others are never asked for again.
+
+    Were only older ones removed, a site whose uploads are all refused would keep every one.
+    """
     if not state:
         return
     new, accepted = (_version(context, header[name]) for name in ("round", "accepted"))
     keep(new, {}, state)
     for old in new.parent.glob("*.state"):
-        if old.name < accepted.name and header["accepted"] >= 0:
+        if old not in (new, accepted):
             old.unlink()

@@ -122,6 +122,11 @@ def untidy(run_id: str) -> bool:
     return (folder(run_id) / MANIFEST).exists() and work(run_id).exists()
 
 
+def lock(run_id: str) -> Path:
+    """The file whose lock is held by whoever does the run with this id, or removes it."""
+    return folder(run_id) / "lock"
+
+
 def save(
     directory: Path,
     config: RunConfig,

@@ -16,6 +16,7 @@ from fedbench.errors import FedbenchError
 from fedbench.files import write_json
 from fedbench.freshness import ROOT
 from fedbench.grid import ensure_runs
+from fedbench.locks import DATA_LOCK, locked
 from fedbench.paths import shipped
 from fedbench.profiles import (
     CELLS,
@@ -63,8 +64,9 @@ def tune(profile: str, *, missing: bool = False) -> None:
         _fill(spec, search, grids, axes, scores)
         axes = {cell: _outward(axes[cell], scores[cell]) for cell in grids}
     # Read again: a search takes an hour, and another profile's may have ended meanwhile.
-    everything = searched() | {profile: _record(spec, scores, kept)}
-    write_json(shipped(TUNING), everything | {"digest": tuning_digest(everything)})
+    with locked(shipped(TUNING).with_name(DATA_LOCK)):
+        everything = searched() | {profile: _record(spec, scores, kept)}
+        write_json(shipped(TUNING), everything | {"digest": tuning_digest(everything)})
 
 
 def _kept(spec: ProfileSpec, before: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def _bench(options: argparse.Namespace) -> None:
     from fedbench.bench.measuring import measure
     from fedbench.bench.plan import STANDARD
     from fedbench.bench.showing import finish
-    from fedbench.files import machine_alone
+    from fedbench.locks import machine_alone
 
     with machine_alone():
         record = measure(STANDARD)
@@ -58,7 +58,8 @@ def _systems(options: argparse.Namespace) -> None:
     from fedbench.bench.systems import Load, measure
     from fedbench.bench.systems_table import FIGURES, RECORDED, file_of, merged, save
     from fedbench.energy.meters import CodeCarbonMeter
-    from fedbench.files import machine_alone, read_json, write_json
+    from fedbench.files import read_json, write_json
+    from fedbench.locks import machine_alone
     from fedbench.models.backbones import check_device
     from fedbench.paths import home
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from fedbench.doctor.finding import FAIL, NOTE, OK, Finding
 from fedbench.errors import FedbenchError
-from fedbench.files import locked, write_bytes
+from fedbench.files import write_bytes
+from fedbench.locks import locked
 from fedbench.paths import home
 from fedbench.report.plan import GB, existing, needed
 

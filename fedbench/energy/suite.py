@@ -24,9 +24,10 @@ from fedbench.energy.ledger import Ledger
 from fedbench.energy.memory import Peaks
 from fedbench.energy.meters import MEASURED, CodeCarbonMeter, Meter
 from fedbench.errors import FedbenchError
-from fedbench.files import machine_alone, read_json, write_json
+from fedbench.files import read_json, write_json
 from fedbench.freshness import code_of_all
 from fedbench.hashing import sha256_json, short
+from fedbench.locks import machine_alone
 from fedbench.paths import CHECKOUT, fresh_home, home
 from fedbench.phases import observed
 from fedbench.profiles import Cell, EnergySpec
@@ -50,21 +51,27 @@ def measure(profile: str) -> dict[str, Any]:
     """
     spec = _spec(profile)
     path = where(profile)
-    kept = _kept(path, _key(profile, spec))
+    if _waiting(profile, spec, _kept(path, _key(profile, spec))):
+        with machine_alone():
+            kept = _kept(path, _key(profile, spec))  # again: another process may have measured
+            for config, repeat in tqdm(_waiting(profile, spec, kept), desc="energy", unit="run"):
+                found = _in_own_process(config, spec.country)
+                kept.append(found | {"method": config.method, "repeat": repeat})
+                write_json(path, _record(profile, spec, kept))
+    return dict(read_json(path))
+
+
+def _waiting(
+    profile: str, spec: EnergySpec, kept: Sequence[Measurement]
+) -> list[tuple[RunConfig, int]]:
+    """Runs that were not measured yet, with the number of the repeat."""
     done = {(one["method"], one["config"]["setting"], one["repeat"]) for one in kept}
-    waiting = [
+    return [
         (config, repeat)
         for repeat in range(spec.repeats)
         for config in _configs(profile, spec)
         if (config.method, config.setting, repeat) not in done
     ]
-    if waiting:
-        with machine_alone():
-            for config, repeat in tqdm(waiting, desc="energy", unit="run"):
-                found = _in_own_process(config, spec.country)
-                kept.append(found | {"method": config.method, "repeat": repeat})
-                write_json(path, _record(profile, spec, kept))
-    return dict(read_json(path))
 
 
 def found(profile: str) -> dict[str, Any] | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from fedbench.files import appearing, locked, on_disk
+from fedbench.files import appearing, on_disk
+from fedbench.locks import locked
 from fedbench.manifests import MANIFEST, harmed, write_manifest
 from fedbench.paths import home
 from fedbench.streams import seed_of

@@ -80,7 +80,7 @@ def rebuild() -> None:
 
 def train(name: str) -> None:
     """Train one backbone to its last step, from its last checkpoint if there is one."""
-    from fedbench.files import locked
+    from fedbench.locks import locked
     from fedbench.pretraining.export import open_backbone
     from fedbench.pretraining.pretrain import continue_run
 

@@ -2,6 +2,7 @@
 
 A notebook runs under a temporary name and gets its own only when its last cell has succeeded, so
 an executed copy is always a whole one. After a failure the copy is kept as ``*.failed.ipynb``.
+Processes that draw the same profile take turns at its notebooks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from fedbench import grid, profiles
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
+from fedbench.locks import locked
 from fedbench.paths import CHECKOUT, home, within
 from fedbench.report.plan import check_fits
 from fedbench.report.writing import write_origin
@@ -44,7 +46,9 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
     check_fits(profile)
     failure = _run_missing(profile)
     _measure_energy(profile)
-    copies = execute_all(sources, home() / "notebooks" / short, parameters)
+    folder = home() / "notebooks" / short
+    with locked(folder.with_name(f"{short}.lock")):
+        copies = execute_all(sources, folder, parameters)
     if failure:
         raise failure
     return copies

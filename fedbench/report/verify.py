@@ -18,6 +18,7 @@ from fedbench import grid, profiles
 from fedbench.energy.suite import found as energy_record
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_bytes, write_json
+from fedbench.locks import DATA_LOCK, locked
 from fedbench.paths import CHECKOUT
 from fedbench.provenance import git
 from fedbench.report import verdicts as judging
@@ -218,8 +219,9 @@ def _accept(name: str, now: Record, failed: Mapping[str, str], stated: Claims) -
             f"The verdicts of {name} were not recorded, because a validity check failed: "
             f"{next(iter(failed.values()))}"
         )
-    write_json(RECORDED, {**read_recorded(), name: now})
-    write_readme(README, stated, read_recorded())
+    with locked(RECORDED.with_name(DATA_LOCK)):
+        write_json(RECORDED, {**read_recorded(), name: now})
+        write_readme(README, stated, read_recorded())
     print(f"Recorded them in {RECORDED}, and wrote the table of claims in {README.name}.")
 
 

@@ -26,7 +26,7 @@ class Preloaded:
     """The process, for as long as a ``with`` block lasts."""
 
     def __init__(self, folder: Path, warm: Sequence[Mapping[str, Any]]) -> None:
-        """Args: a folder for its own use, and runs that it does itself, so as to have all loaded."""
+        """Args: a folder for its own use; runs that it does itself, so as to have all loaded."""
         self._folder, self._warm = folder, warm
 
     def __enter__(self) -> Preloaded:

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from fedbench.messages import Messages
 from fedbench.round_log import validation_record
 from fedbench.rules import RULES, rule_of
 from fedbench.rules.rule import Contribution
-from fedbench.site import handle
+from fedbench.site import _save_state, handle
 from fedbench.snapshots import joined, keep, kept
 from fedbench.train import LocalObjective, batches_of_turn, examples_of_turn, train
 from fedbench.wire import BadPayload, framed, opened, seal
@@ -447,6 +448,23 @@ def test_a_site_counts_only_turns_that_were_accepted(tmp_path, counting):
         assert [int(path.stem) for path in versions] == turns
         counted = [kept(path)[1]["rule/turns"].item() for path in versions]
         assert counted == [1 + i for i in range(len(turns))]
+
+
+def test_a_site_whose_uploads_are_all_refused_keeps_one_version(tmp_path):
+    context = SimpleNamespace(folder=tmp_path, site="site")
+    for round_ in range(5):
+        state = {"rule/turns": torch.tensor([round_])}
+        _save_state(context, {"round": round_, "accepted": -1}, state)
+    assert [path.name for path in (tmp_path / "site").iterdir()] == ["00004.state"]
+
+
+def test_versions_between_the_accepted_one_and_the_newest_are_removed(tmp_path):
+    context = SimpleNamespace(folder=tmp_path, site="site")
+    for round_, accepted in [(0, -1), (1, 0), (2, 0), (3, 0)]:
+        state = {"rule/turns": torch.tensor([round_])}
+        _save_state(context, {"round": round_, "accepted": accepted}, state)
+    kept_ = sorted(path.name for path in (tmp_path / "site").iterdir())
+    assert kept_ == ["00000.state", "00003.state"]
 
 
 def test_a_rule_may_ask_for_every_contribution_in_the_order_of_sites(tmp_path, monkeypatch):

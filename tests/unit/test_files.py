@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
 
 import pytest
 
 from fedbench import files
 from fedbench.errors import FedbenchError
-from fedbench.files import locked, read_json, write_bytes, write_json
+from fedbench.files import read_json, write_bytes, write_json
 
 
 def fail_with(code):
@@ -98,44 +97,3 @@ def test_a_file_that_is_not_json_is_named(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FedbenchError, match=r"x\.json is missing"):
         read_json(tmp_path / "x.json")
-
-
-def test_one_lock_is_held_by_one_at_a_time(tmp_path):
-    path = tmp_path / "new" / "lock"
-    inside, most = [], []
-
-    def work():
-        for _ in range(20):
-            with locked(path):
-                inside.append(1)
-                most.append(len(inside))
-                inside.pop()
-
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(most) == 80
-    assert max(most) == 1
-
-
-def test_a_second_taker_does_not_replace_the_lock_under_the_first(tmp_path):
-    with locked(tmp_path / "lock"):
-        held = (tmp_path / "lock").stat().st_ino
-    with locked(tmp_path / "lock"):
-        assert (tmp_path / "lock").stat().st_ino == held
-
-
-def test_a_lock_on_a_disk_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("pathlib.Path.mkdir", fail_with(errno.ENOSPC))
-    with (
-        pytest.raises(FedbenchError, match="could not be written"),
-        locked(tmp_path / "x" / "lock"),
-    ):
-        pass
-
-
-def test_an_error_inside_a_lock_is_not_blamed_on_the_lock(tmp_path):
-    with pytest.raises(OSError, match="inside"), locked(tmp_path / "lock"):
-        raise OSError("inside")

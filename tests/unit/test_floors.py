@@ -20,7 +20,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     commands
     options telling doctor
     report
-    tuning energy
+    tuning energy collecting
     grid
     profiles
     fedbench
@@ -41,6 +41,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     privacy secure_aggregation
     attacks
     rules
+    log_file
     snapshots
     wire
     train evaluate
@@ -53,7 +54,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     provenance records manifests
     config
     protection
-    frozen
+    frozen locks
     columns files hashing named phases processes seeding streams
     limits paths
     durable errors

@@ -28,7 +28,7 @@ def pool(monkeypatch):
     calls = []
     failing, deadly = {}, set()
 
-    def attempt(waiting, failures, done, bar):
+    def attempt(waiting, failures, elsewhere, done, bar):
         calls.append(list(waiting))
         if deadly & set(waiting):
             return list(waiting)
@@ -87,7 +87,7 @@ def test_a_run_that_kills_every_worker_is_told_from_its_neighbours(pool):
 def test_a_defect_in_a_run_becomes_one_sentence_with_the_trace_in_a_file(monkeypatch):
     import multiprocessing
 
-    def defect(config, report):
+    def defect(config, report, wait):
         report(0.25)
         raise ZeroDivisionError("half way")
 

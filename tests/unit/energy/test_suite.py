@@ -15,8 +15,9 @@ from fedbench.config import parse_config
 from fedbench.energy import suite
 from fedbench.energy.memory import Peaks
 from fedbench.errors import FedbenchError
-from fedbench.files import machine_alone, machine_shared, read_json
+from fedbench.files import read_json
 from fedbench.freshness import ROOT
+from fedbench.locks import machine_alone, machine_shared
 from fedbench.provenance import _closure
 from fedbench.resolving import resolve
 from fedbench.running import run

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fedbench.errors import FedbenchError
-from fedbench.files import locked
+from fedbench.locks import locked
 from fedbench.pretraining import archive
 from fedbench.pretraining.corpus import capped
 from fedbench.pretraining.sources import SOURCES
