@@ -43,14 +43,17 @@ def aggregated(
 ) -> tuple[State, dict[str, Any]]:
     """The server's next state, and what a round's record says of how it came about.
 
-    A round whose updates cannot be summed, or would leave a state that is not finite, is abandoned:
-    the state stays, and nobody counts as having taken part.
+    A round with fewer updates than the policy asks for, whose updates cannot be summed, or would
+    leave a state that is not finite, is abandoned: the state stays, and nobody counts as having
+    taken part.
 
     Raises:
         BudgetSpent: the privacy budget of sites is spent.
     """
     if not (answered.sent.replies or config.private("site")):
         return state, {"update_spread": None}
+    if config.private("site") is None and (why := _too_few(config, answered.sent)):
+        return state, {"abandoned": why, "cohort": [], "update_spread": None}
     release = release_of(answered.round_, answered.sent.replies)
     told = spend(config, sites, answered.cohort, release, folder)
     spread = Spread(borrows=rule.reduce == "sum" and rule.moved is as_sent)
@@ -65,6 +68,19 @@ def aggregated(
         why = "What the updates make of the shared adapter is not finite, or they have no weight."
         return state, {"abandoned": why} | told | {"cohort": [], "update_spread": None}
     return after, told | {"update_spread": spread.value}
+
+
+def _too_few(config: RunConfig, sent: Heard) -> str:
+    """Why the updates of a round are too few, which are then removed; empty if they are not."""
+    if len(sent.replies) >= config.policy.minimum:
+        return ""
+    for reply in sent.replies.values():
+        if reply.path is not None:
+            reply.path.unlink()
+    return (
+        f"The updates of {len(sent.replies)} sites were accepted, and policy.minimum is "
+        f"{config.policy.minimum}."
+    )
 
 
 def _read(

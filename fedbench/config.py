@@ -18,6 +18,7 @@ from pydantic import (
 
 from fedbench.errors import FedbenchError
 from fedbench.frozen import Frozen
+from fedbench.policy import PolicyConfig
 from fedbench.protection import PrivacyConfig, SecureConfig
 
 DEFECT = "defect-"  #: what the name of a rule or task begins with that is wrong on purpose
@@ -160,6 +161,10 @@ class RunConfig(Frozen):
     attack: str = "none"
     #: share of sites that are hostile, rounded to whole sites, at least one if any are
     hostile: float = Field(default=0.0, ge=0, lt=0.5)
+    #: what befalls sites that train in a round, and how often, such as ``silent:rate=0.1`` or
+    #: ``late:rate=0.2,seconds=90+crash:rate=0.05``
+    faults: str = "none"
+    policy: PolicyConfig = PolicyConfig()  #: how the server deals with sites that fail
     rounds: int = Field(default=5, ge=1)  #: how often a site speaks to the server
     #: share of sites in a cohort, rounded to whole sites, at least one
     participation: float = Field(default=1.0, gt=0, le=1)
@@ -302,6 +307,8 @@ LATER: Mapping[str, Any] = {
     "secure": None,
     "attack": "none",
     "hostile": 0.0,
+    "faults": "none",
+    "policy": PolicyConfig(),
 }
 
 #: The same of the fields of a partition.

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbench.aggregating import Answered, aggregated
+from fedbench.asking import asked_to_train
 from fedbench.budgets import within_budget
 from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
@@ -54,8 +55,8 @@ def federate(
     """Run all rounds, going on from the last checkpoint in ``folder`` if there is one.
 
     Args:
-        config: rule, rounds, participation, ranks, validated_by, codecs, byte_budget and seed are
-            read here; sites read the rest.
+        config: rule, rounds, participation, ranks, validated_by, codecs, byte_budget, policy and
+            seed are read here; sites read the rest.
         engine: how payloads travel.
         sites: who may take part; cohorts are drawn from them.
         initial: the freshly initialised adapter.
@@ -75,8 +76,10 @@ def federate(
         headers = {s: to_train(config, sites, log, s) | agreed.told(s) for s in agreed.sites}
         messages = Messages(headers, tell, config, round_, held)
         form = agreed.form or in_tensors(config, expected)
-        sent = spool(engine.exchange(messages, None), messages, form, folder)
+        read = partial(spool, asked=messages, form=form, folder=folder)
+        sent, troubles = asked_to_train(engine, config, round_, messages, read)
         record = training_record(round_, messages, sent, agreed.refused) | agreed.traffic
+        record |= troubles
         answered = Answered(round_, cohort, agreed, sent, expected)
         try:
             with phase("aggregate"):

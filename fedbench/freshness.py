@@ -10,6 +10,7 @@ from fedbench import store
 from fedbench.attacks import parts_of
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError, Replaceable
+from fedbench.faults import sources
 from fedbench.hashing import sha256_json, short
 from fedbench.models.backbones import BUILT_IN, digest
 from fedbench.models.methods import METHODS
@@ -28,7 +29,8 @@ def code_of(config: RunConfig) -> str:
     stages = [*codec_of(config.codec).stages, *codec_of(config.codec_down).stages]
     chosen = (rule_of(config.rule), METHODS[config.method], *stages, *parts_of(config.attack))
     functions = (part for choice in chosen for part in vars(choice).values() if callable(part))
-    return fingerprint(ROOT, *sorted({_module(function) for function in functions}))
+    modules = {_module(function) for function in functions} | sources(config.faults)
+    return fingerprint(ROOT, *sorted(modules))
 
 
 def _module(function: Any) -> str:

@@ -11,7 +11,7 @@ to the bit. What was lost in a change is a part of the next one, so that errors 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,13 +68,15 @@ class Messages(Mapping[str, bytes]):
         self._now: Held | None = before if before.version == version else None
         self._change: tuple[Schema, bytes] | None = None
         self._written: tuple[Mapping[str, Tensor], Schema, bytes] | None = None
-        self._lengths: dict[str, int] = {}
+        self._lengths: dict[tuple[str, int], int] = {}
         self._seals: dict[str, str] = {}
         self._schemas: set[str] = set()
 
     @property
     def n_bytes(self) -> int:
-        """Bytes of all messages that were taken, each counted once, on its buffer."""
+        """Bytes of all messages that were taken, each counted once, and once more for each time
+        that it was sent again, on its buffer.
+        """
         return sum(self._lengths.values())
 
     @property
@@ -92,13 +94,17 @@ class Messages(Mapping[str, bytes]):
         return self._seals.get(site, "")
 
     def __getitem__(self, site: str) -> bytes:
+        return self.taken(site)
+
+    def taken(self, site: str, again: int = 0) -> bytes:
+        """The message of a site, which is the very same however often it is sent ``again``."""
         asked = self._headers[site]
         header = {name: value for name, value in asked.items() if name != "knows"}
         form, codec, schema, body = self._content(site, asked["holds"])
         told = told_by(schema, codec, asked["knows"])
         header |= {"run": self._run, "form": form, "version": self._version}
         payload = framed(header | told, body)
-        self._lengths[site], self._seals[site] = len(payload), seal(payload)
+        self._lengths[site, again], self._seals[site] = len(payload), seal(payload)
         self._schemas |= {digest(schema)} - {""}
         return payload
 
@@ -146,6 +152,23 @@ class Messages(Mapping[str, bytes]):
 
     def _random(self) -> np.random.Generator:
         return generator("rounding", self._seed, self._version, "broadcast")
+
+
+class Again(Mapping[str, bytes]):
+    """Messages that are sent to some of their sites once more."""
+
+    def __init__(self, messages: Messages, sites: Iterable[str], again: int) -> None:
+        """Promise them, for the ``again``-th time after the first one."""
+        self._messages, self._sites, self._again = messages, tuple(sites), again
+
+    def __getitem__(self, site: str) -> bytes:
+        return self._messages.taken(site, self._again)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sites)
+
+    def __len__(self) -> int:
+        return len(self._sites)
 
 
 def _same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:

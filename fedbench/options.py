@@ -15,12 +15,14 @@ from fedbench.config import PartitionConfig, RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
 from fedbench.limits import from_yaml
+from fedbench.policy import PolicyConfig
 from fedbench.protection import PrivacyConfig, SecureConfig
 
 #: whose fields are options, and what comes before them
 _SHOWN: tuple[tuple[type[BaseModel], str], ...] = (
     (RunConfig, ""),
     (PartitionConfig, "partition."),
+    (PolicyConfig, "policy."),
     (PrivacyConfig, "privacy."),
     (SecureConfig, "secure."),
 )
@@ -40,7 +42,7 @@ def told() -> str:
         if prefix in _OFF:
             lines += ["", _OFF[prefix]]
         for name, field in model.model_fields.items():
-            if name not in ("partition", "privacy", "secure"):
+            if name not in ("partition", "policy", "privacy", "secure"):
                 shown = "required" if field.is_required() else field.default
                 option = f"--{prefix}{name.replace('_', '-')} ({shown})"
                 lines.append(f"  {option:36} {said[name]}")

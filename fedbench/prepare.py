@@ -14,6 +14,7 @@ from fedbench.attacks import HONEST, Attack, attack_of
 from fedbench.attacks.hostile import hostile_sites
 from fedbench.config import ONE_SITE, REWRITTEN, TRAINED, RunConfig, Setting
 from fedbench.errors import FedbenchError
+from fedbench.faults.validity import unreachable
 from fedbench.models.attached import tokenizer_of
 from fedbench.models.tensors import Tensors, trained_tensors
 from fedbench.optimizers import Start, reusing
@@ -71,7 +72,8 @@ def prepare(config: RunConfig) -> Prepared:
     setting are told apart: ``centralized`` pools the very examples that the sites have.
 
     Raises:
-        FedbenchError: the task cannot be loaded, or no site has enough to train on.
+        FedbenchError: the task cannot be loaded, no site has enough to train on, or too few have
+            for the policy's minimum.
     """
     task = load_task(config.task)
     selected = select(task, config)
@@ -89,6 +91,8 @@ def prepare(config: RunConfig) -> Prepared:
             f"{config.partition.minimum} training examples: take fewer sites, a lower minimum or a "
             "higher train_limit."
         )
+    if config.setting == "federated" and (why := unreachable(config, partition.trained)):
+        raise FedbenchError(f"The configuration cannot be used: {why}.")
     tokenizer = tokenizer_of(config.backbone)
     return Prepared(
         config, task, tokenizer, examples, partition, frozenset(wrong), hostile, tuple(honest)

@@ -45,7 +45,7 @@ _BESIDE = frozenset(
 
 #: Packages that only list what can be chosen: a run depends on what it chose, not on the rest.
 _REGISTRIES = frozenset(
-    f"fedbench.{name}" for name in ("attacks", "rules", "models.methods", "wire.codecs")
+    f"fedbench.{name}" for name in ("attacks", "faults", "rules", "models.methods", "wire.codecs")
 )
 
 

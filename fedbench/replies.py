@@ -61,6 +61,10 @@ class Heard:
     replies: dict[str, Reply]  #: that were accepted, in the order of sites
     refused: dict[str, str] = field(default_factory=dict)  #: why, of those that were not
     n_bytes: int = 0  #: of all of them
+    twice: frozenset[str] = frozenset()  #: who answered once more, after an answer was accepted
+
+
+NOBODY = Heard({})
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ def in_words(n_bytes: int) -> Form:
     return Form(lambda site: n_bytes + longest(codec_of("fp32"), ()), check)
 
 
-def spool(answers: Answers, asked: Asked, form: Form, folder: Path) -> Heard:
+def spool(
+    answers: Answers, asked: Asked, form: Form, folder: Path, before: Heard = NOBODY
+) -> Heard:
     """Write the updates of a round to disk as they come, those that can be used.
 
     Args:
@@ -100,6 +106,7 @@ def spool(answers: Answers, asked: Asked, form: Form, folder: Path) -> Heard:
         asked: the messages that they answer.
         form: what an update must be.
         folder: where updates are kept until they are read.
+        before: what came of asking before with the same messages.
     """
 
     def accept(site: str, payload: bytes) -> Reply:
@@ -109,7 +116,7 @@ def spool(answers: Answers, asked: Asked, form: Form, folder: Path) -> Heard:
         write_bytes(path, payload)
         return Reply(header, len(payload), path)
 
-    return _sorted_out(answers, accept)
+    return _sorted_out(answers, accept, before)
 
 
 def heard(answers: Answers, asked: Asked, kind: str) -> Heard:
@@ -169,14 +176,19 @@ def contributions(
         yield Contribution(padded(tensors, config.rank), float(reply.header["weight"]))
 
 
-def _sorted_out(answers: Answers, accept: Callable[[str, bytes], Reply]) -> Heard:
-    """Every answer accepted, or refused with a reason, which is logged."""
-    replies: dict[str, Reply] = {}
-    refused: dict[str, str] = {}
-    n_bytes = 0
+def _sorted_out(
+    answers: Answers, accept: Callable[[str, bytes], Reply], before: Heard = NOBODY
+) -> Heard:
+    """Every answer accepted, or refused with a reason, which is logged.
+
+    Whoever was accepted stays so, whatever comes of it afterwards.
+    """
+    replies, refused, twice = {**before.replies}, dict[str, str](), set(before.twice)
+    n_bytes = before.n_bytes
     for site, answer in answers:
         if isinstance(answer, Failure):
-            refused[site] = answer.reason
+            if site not in replies:
+                refused[site] = answer.reason
             continue
         n_bytes += len(answer)
         try:
@@ -187,11 +199,14 @@ def _sorted_out(answers: Answers, accept: Callable[[str, bytes], Reply]) -> Hear
         except BadPayload as error:
             if site in replies:
                 _LOG.warning("A second answer of %s is ignored.", site)
+                twice.add(site)
             else:
                 refused[site] = str(error)
     for site, reason in sorted(refused.items()):
         _LOG.warning("An answer of %s is refused, and the round goes on: %s", site, reason)
-    return Heard(dict(sorted(replies.items())), dict(sorted(refused.items())), n_bytes)
+    refused = {s: why for s, why in {**before.refused, **refused}.items() if s not in replies}
+    in_order = dict(sorted(replies.items())), dict(sorted(refused.items()))
+    return Heard(*in_order, n_bytes, frozenset(twice))
 
 
 def _answer(
@@ -220,7 +235,7 @@ def _check_counts(header: Mapping[str, Any], kind: str) -> None:
     Raises:
         BadPayload: one is no number, is negative or is beyond all that can be counted.
     """
-    told = [name for name in (*WORK, "epsilon") if name in header]
+    told = [name for name in (*WORK, "epsilon", "micro_batch") if name in header]
     for name in (*_COUNTS.get(kind, ()), *told):
         if not _is_count(header.get(name)):
             raise BadPayload(

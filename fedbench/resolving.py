@@ -14,6 +14,9 @@ from fedbench.attacks import wrong_with as wrong_with_attack
 from fedbench.cohorts import expected_size
 from fedbench.config import RunConfig, parse_config
 from fedbench.errors import FedbenchError
+from fedbench.faults import canonical as canonical_faults
+from fedbench.faults import wrong_with as wrong_with_faults
+from fedbench.faults.validity import impossible as impossible_faults
 from fedbench.models.backbones import check_device, model_type
 from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
@@ -167,6 +170,7 @@ def _canonical(config: RunConfig) -> RunConfig:
         "task": located(config.task),
         "rule": canonical(config.rule),
         "attack": canonical_attack(config.attack),
+        "faults": canonical_faults(config.faults),
         "codec": canonical_codec(config.codec),
         "codec_down": canonical_codec(config.codec_down),
         "compute": config.compute or METHODS[config.method].computes[0],
@@ -193,6 +197,8 @@ def _unknown(config: RunConfig) -> Iterable[str]:
     if problem := wrong_with(config.rule):
         yield problem
     if problem := wrong_with_attack(config.attack):
+        yield problem
+    if problem := wrong_with_faults(config.faults):
         yield problem
     for field in ("codec", "codec_down"):
         if problem := wrong_with_codec(field, getattr(config, field)):
@@ -225,6 +231,7 @@ def _impossible(config: RunConfig) -> list[str]:
         )
     problems += [*_impossible_codecs(config), *_impossible_privacy(config)]
     problems += [*_impossible_attacks(config), *_impossible_sums(config)]
+    problems += impossible_faults(config)
     if not wrong_with(config.rule) and (reason := rule_of(config.rule).refuses(config)):
         problems.append(f"rule = {config.rule!r} has no meaning here: {reason}")
     return problems

@@ -19,6 +19,7 @@ from fedbench import store
 from fedbench.config import RunConfig
 from fedbench.durable import sweep
 from fedbench.engines import Engine
+from fedbench.engines.faulty import faulty
 from fedbench.engines.in_process import InProcess
 from fedbench.engines.over_processes import over_processes
 from fedbench.errors import FedbenchError, Replaceable
@@ -202,7 +203,8 @@ def _federations(
     config = prepared.config
     planned = FEDERATIONS[config.setting](prepared.partition)
     results = {}
-    with _engine(prepared, model, work / _SITES) as engine:
+    with _engine(prepared, model, work / _SITES) as sound:
+        engine = faulty(sound, config)
         for number, (name, sites) in enumerate(planned.items()):
 
             def report(share: float, done: int = number) -> None:

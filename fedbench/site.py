@@ -19,12 +19,13 @@ from fedbench.attacks.attack import HONEST, Attack
 from fedbench.config import RunConfig
 from fedbench.errors import Damaged, FedbenchError
 from fedbench.evaluate import gold_loss, predict, score
+from fedbench.faults.fault import SAFE, Crashed, Mishap
 from fedbench.models.deltas import fold
 from fedbench.models.ranks import narrowed, widened
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.optimizers import Start
 from fedbench.phases import phase
-from fedbench.privacy.turn import keyed, private_turn, spend, told_of_work
+from fedbench.privacy.turn import WORK, keyed, private_turn, spend, told_of_work
 from fedbench.receiving import Header
 from fedbench.rules import rule_of
 from fedbench.rules.rule import Message, State, Work
@@ -33,10 +34,12 @@ from fedbench.snapshots import joined, keep, kept, parts
 from fedbench.streams import generator, seed_of
 from fedbench.tokens import Answered, Tokenised
 from fedbench.train import (
+    Accumulated,
     Gradient,
     LocalObjective,
     TrainReport,
     batches_of_turn,
+    by_batch,
     examples_of_turn,
     train,
 )
@@ -74,6 +77,7 @@ class SiteContext:
     folder: Path  #: where versions of the site's private state are kept
     start: Start | None = None  #: where its optimizer comes from; a new one by default
     attack: Attack = HONEST  #: what it does that an honest site does not
+    mishap: Mishap = SAFE  #: what goes wrong while it does what it is asked for this time
 
 
 def handle(context: SiteContext, payload: bytes) -> bytes:
@@ -182,8 +186,10 @@ def _turn(context: SiteContext, header: Header, objective: LocalObjective) -> Tr
     """Train the loaded adapter on the examples of this turn."""
     config = context.config
     batches, gradient = _batches(context, header, objective)
+    if (share := context.mishap.crash) is not None:
+        gradient = _crashing(gradient, int(share * len(batches)))
     with phase("train"), seeded(seed_of("dropout", config.seed, header["round"], context.site)):
-        return train(
+        report = train(
             context.model,
             [[context.training[i] for i in batch] for batch in batches],
             config,
@@ -192,24 +198,43 @@ def _turn(context: SiteContext, header: Header, objective: LocalObjective) -> Tr
             gradient,
             start=context.start,
         )
+    if share is not None:
+        raise Crashed("Its training crashed, and would have had no steps.")
+    return report
+
+
+def _crashing(gradient: Gradient, after: int) -> Gradient:
+    """The same for so many steps; in the next one it crashes, its gradient half used."""
+    left = iter(range(after))
+
+    def until(model: nn.Module, sequences: Sequence[Answered]) -> Accumulated:
+        found = gradient(model, sequences)
+        if next(left, None) is None:
+            raise Crashed(f"Its training crashed after {after} steps.")
+        return found
+
+    return until
 
 
 def _batches(
     context: SiteContext, header: Header, objective: LocalObjective
-) -> tuple[list[list[int]], Gradient | None]:
-    """The batches of a turn, and how their gradients are computed if examples are private."""
+) -> tuple[list[list[int]], Gradient]:
+    """The batches of a turn, and how their gradients are computed."""
     config, count = context.config, len(context.training)
     key = (config.seed, context.site)
     if config.private("example") is not None and header["local_passes"]:
         return private_turn(config, context.model, count, header, context.site, objective.frozen)
     chosen = examples_of_turn(count, count * header["local_passes"], header["turn"], *key)
     lengths = [len(answered.tokens) for answered in context.training]
-    return batches_of_turn(lengths, chosen, config.batch_size, *key, header["turn"]), None
+    batches = batches_of_turn(lengths, chosen, config.batch_size, *key, header["turn"])
+    return batches, by_batch(context.model, config, context.mishap.holds)
 
 
 def _work(config: RunConfig, header: Header, report: TrainReport) -> dict[str, Any]:
     """What a site says of a turn: nothing that tells of its examples if it is private or masked."""
     told = {name: getattr(report, name) for name in told_of_work(config)}
+    if told_of_work(config) == WORK and report.micro_batch:
+        told["micro_batch"] = report.micro_batch
     return {"kind": "update", "round": header["round"], **told}
 
 

@@ -22,11 +22,16 @@ from fedbench.tokens import Answered
 _BUCKET = 8
 
 
+class NoMemory(Exception):
+    """Memory does not hold even one sequence; the text is a sentence."""
+
+
 class Accumulated(NamedTuple):
     """What came of a batch beside the gradient, which is in the parameters."""
 
     loss: Tensor  #: which nobody waits for
     flops: int
+    micro_batch: int | None = None  #: sequences at a time, where memory did not hold them all
 
 
 #: Accumulates the gradient of a batch of sequences.
@@ -55,6 +60,7 @@ class TrainReport:
     tokens: int  #: tokens processed, prompts included, padding not
     flops: int  #: floating point operations of all forward and backward passes
     loss: float  #: mean over steps of the answer-token cross entropy, in nats; 0 without steps
+    micro_batch: int | None = None  #: fewest sequences at a time, where memory did not hold a batch
 
 
 def plain(model: nn.Module, batch: Batch) -> Tensor:
@@ -64,20 +70,80 @@ def plain(model: nn.Module, batch: Batch) -> Tensor:
     return loss.detach()
 
 
-def by_batch(model: nn.Module, config: RunConfig) -> Gradient:
-    """The gradient of the mean answer-token loss of a batch."""
+def by_batch(model: nn.Module, config: RunConfig, holds: int | None = None) -> Gradient:
+    """The gradient of the mean answer-token loss of a batch.
+
+    A batch that memory does not hold is halved, and its parts again, until they fit; later batches
+    are cut like it. Parts weigh as much as they have answer tokens, so that the gradient is the
+    same to rounding. ``holds`` is the most sequences that memory is made to hold.
+
+    The gradient raises NoMemory where not even one sequence fits.
+    """
     count_flops = flop_counter(model)
+    fits = math.inf  # sequences at a time
+
+    def at_once(model: nn.Module, sequences: Sequence[Answered]) -> Accumulated:
+        size = len(sequences) if fits >= len(sequences) else int(fits)
+        if holds is not None and size > holds:
+            raise torch.OutOfMemoryError("Memory was made to hold fewer sequences.")
+        parts = [sequences[i : i + size] for i in range(0, len(sequences), size)]
+        batches = [_collated(part, config) for part in parts]
+        flops = sum(map(count_flops, batches))
+        if len(batches) == 1:
+            return Accumulated(plain(model, batches[0]), flops)
+        return Accumulated(_in_parts(model, batches), flops, size)
 
     def gradient(model: nn.Module, sequences: Sequence[Answered]) -> Accumulated:
-        batch = collate(
-            [s.tokens for s in sequences],
-            [s.start for s in sequences],
-            config.device,
-            share=config.dropout == 0,
-        )
-        return Accumulated(plain(model, batch), count_flops(batch))
+        nonlocal fits
+        while True:
+            try:
+                return at_once(model, sequences)
+            except (RuntimeError, MemoryError) as error:
+                if not _is_of_memory(error):
+                    raise
+            # Only here, where nothing holds on to what was computed, is memory free again.
+            _discard(model)
+            fits = min(fits, len(sequences)) // 2
+            if not fits:
+                raise NoMemory("Its memory does not hold even one example of a training step.")
 
     return gradient
+
+
+def _collated(sequences: Sequence[Answered], config: RunConfig) -> Batch:
+    return collate(
+        [s.tokens for s in sequences],
+        [s.start for s in sequences],
+        config.device,
+        share=config.dropout == 0,
+    )
+
+
+def _in_parts(model: nn.Module, batches: Sequence[Batch]) -> Tensor:
+    """Accumulate the gradient of the mean loss over all answer tokens of several batches."""
+    tokens = sum(len(batch.targets) for batch in batches)
+    losses = []
+    for batch in batches:
+        logits = supervised_logits(model, batch)
+        loss = cross_entropy(logits, batch.targets, reduction="sum") / tokens
+        loss.backward()
+        losses.append(loss.detach())
+    return torch.stack(losses).sum()
+
+
+def _is_of_memory(error: Exception) -> bool:
+    """Whether an allocator failed; that of processors has no exception of its own."""
+    named = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return named or "can't allocate memory" in str(error)
+
+
+def _discard(model: nn.Module) -> None:
+    """Forget what a batch that was not finished left in the parameters."""
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.grad = None
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def examples_of_turn(count: int, quota: float, turn: int, *key: int | str) -> list[int]:
@@ -137,31 +203,36 @@ def train(
         objective: what the federated rule adds.
         gradient: accumulates a batch's gradient; that of the mean answer-token loss by default.
         start: where the optimizer comes from; a new one by default.
+
+    Whatever ends it, no gradient is left for whoever trains the model next.
     """
     trainable = {name: p for name, p in model.named_parameters() if p.requires_grad}
     named = {name: p for name, p in trainable.items() if name not in objective.frozen}
     optimizer = (start or fresh(config))([*named.values()])
     before, after = progress
     accumulate = gradient or by_batch(model, config)
-    losses, rates, flops = [], 0.0, 0
+    found: list[Accumulated] = []
+    rates = 0.0
     model.train()
-    for step, sequences in enumerate(batches):
-        # In the middle of its share of progress: at its end, the last step's rate would be zero.
-        share = (step + 0.5) / len(batches)
-        rate = learning_rate(config, before + share * (after - before))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        rates += rate
-        loss, work = accumulate(model, sequences)
-        losses.append(loss)
-        flops += work
-        _apply(named, objective)
-        nn.utils.clip_grad_norm_(named.values(), config.gradient_clip, foreach=True)
-        optimizer.step()
+    try:
+        for step, sequences in enumerate(batches):
+            # In the middle of its share of progress: at its end, the last rate would be zero.
+            share = (step + 0.5) / len(batches)
+            rate = learning_rate(config, before + share * (after - before))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            rates += rate
+            found.append(accumulate(model, sequences))
+            _apply(named, objective)
+            nn.utils.clip_grad_norm_(named.values(), config.gradient_clip, foreach=True)
+            optimizer.step()
+            for parameter in trainable.values():
+                parameter.grad = None
+    finally:
         for parameter in trainable.values():
             parameter.grad = None
-    model.eval()
-    return _report(batches, losses, rates, flops)
+        model.eval()
+    return _report(batches, found, rates)
 
 
 def _apply(named: Mapping[str, nn.Parameter], objective: LocalObjective) -> None:
@@ -174,14 +245,16 @@ def _apply(named: Mapping[str, nn.Parameter], objective: LocalObjective) -> None
 
 
 def _report(
-    batches: Iterable[Sequence[Answered]], losses: Sequence[Tensor], rates: float, flops: int
+    batches: Iterable[Sequence[Answered]], found: Sequence[Accumulated], rates: float
 ) -> TrainReport:
     sequences = [sequence for batch in batches for sequence in batch]
+    losses = [each.loss for each in found]
     return TrainReport(
         steps=len(losses),
         rates=rates,
         examples=len(sequences),
         tokens=sum(len(sequence.tokens) - 1 for sequence in sequences),
-        flops=flops,
-        loss=torch.stack([*losses]).double().mean().item() if losses else 0.0,
+        flops=sum(each.flops for each in found),
+        loss=torch.stack(losses).double().mean().item() if losses else 0.0,
+        micro_batch=min((each.micro_batch for each in found if each.micro_batch), default=None),
     )

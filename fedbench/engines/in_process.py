@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fedbench.engines import Failure
-from fedbench.site import SiteContext, handle
-from fedbench.wire import BadPayload
+from fedbench.engines.answering import answer
+from fedbench.site import SiteContext
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,4 @@ class InProcess:
     ) -> Iterator[tuple[str, bytes | Failure]]:
         """Answer for every site in turn; there is nobody to wait for, so no deadline applies."""
         for site, payload in messages.items():
-            try:
-                yield site, handle(self.contexts[site], payload)
-            except BadPayload as error:
-                yield site, Failure(str(error))
+            yield site, answer(self.contexts[site], payload)

@@ -15,10 +15,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from fedbench.engines import Failure
+from fedbench.engines.answering import answer
 from fedbench.errors import FedbenchError
 from fedbench.processes import begin_worker
-from fedbench.site import SiteContext, handle
-from fedbench.wire import BadPayload
+from fedbench.site import SiteContext
 
 Sites = Mapping[str, SiteContext]
 Answer = bytes | Failure
@@ -100,7 +100,4 @@ def _answer(site: str, payload: bytes) -> Answer:
     global _sites
     if _sites is None:
         _sites = _start()
-    try:
-        return handle(_sites[site], payload)
-    except BadPayload as error:
-        return Failure(str(error))
+    return answer(_sites[site], payload)

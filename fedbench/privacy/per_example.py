@@ -53,7 +53,7 @@ def private(
         total = {name: torch.zeros_like(parameter) for name, parameter in trained.items()}
         losses, flops = torch.zeros(()), 0
         for sequence in sequences:
-            loss, work = by_batch(model, [sequence])
+            loss, work, _ = by_batch(model, [sequence])
             own = {name: _taken(name, parameter) for name, parameter in trained.items()}
             for name, tensor in clipped(own, clip).items():
                 total[name].add_(tensor)

@@ -12,6 +12,7 @@ import numpy as np
 
 from fedbench.columns import Columns
 from fedbench.config import REWRITTEN, SETTINGS, PartitionConfig, RunConfig
+from fedbench.faults import NONE
 from fedbench.store import Run
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def beside(frame: pd.DataFrame, partition: str) -> pd.Series[bool]:
 
 
 def whole(found: Iterable[Cell]) -> list[Cell]:
-    """Cells in which nobody was left out on purpose, nobody is hostile and nothing is noised.
+    """Cells in which nobody was left out on purpose, is hostile or fails, and nothing is noised.
 
     They are what tables of settings and rules compare; a private run is compared with the same one
     without privacy (:mod:`fedbench.report.privacy`) and would stand here as if it were that.
@@ -145,6 +146,7 @@ def whole(found: Iterable[Cell]) -> list[Cell]:
         for cell in found
         if cell.config.partition.without is None
         and not cell.config.hostile
+        and cell.config.faults == NONE
         and cell.config.privacy is None
     ]
 

@@ -32,6 +32,8 @@ OTHER = {
     "privacy": {"unit": "site", "clip": 1.0, "noise": 0.5},
     "attack": "sign-flip",
     "hostile": 0.2,
+    "faults": "crash:rate=0.2",
+    "policy": {"retries": 2},
     "rounds": 6,
     "participation": 0.5,
     "validated_by": "cohort",

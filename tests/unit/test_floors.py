@@ -31,7 +31,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     federation rewriting
     personal aggregating
     secure_round
-    round_log budgets
+    round_log budgets asking
     replies
     messages headers reduction
     heterogeneity
@@ -39,7 +39,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     site
     masking receiving
     privacy secure_aggregation
-    attacks
+    attacks faults
     rules
     log_file
     snapshots
@@ -53,7 +53,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     store metrics cohorts
     provenance records manifests
     config
-    protection
+    protection policy
     frozen locks
     columns files hashing named phases processes seeding streams
     limits paths
