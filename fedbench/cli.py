@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, of_system
 from fedbench.paths import profile_names
 
 #: commands about a profile, in the order of their help
@@ -61,6 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "\nfedbench: stopped; what was finished is kept, start again to go on.", file=sys.stderr
         )
         return 130
+    except Exception as error:
+        if (sentence := of_system(error)) is None:
+            raise  # a defect of ours: its trace is what a report of it needs
+        print(f"fedbench: {sentence}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -17,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from fedbench.errors import Damaged, FedbenchError
+from fedbench.errors import Damaged, FedbenchError, refused
 
 SEAL = "sha256"  #: the field in which a JSON file of ours carries the checksum of all others
 
@@ -46,7 +45,7 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise refused(path, error) from None
 
 
 def _sync(folder: Path) -> None:
@@ -73,7 +72,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
     except Timeout:
         raise FedbenchError(f"Another process already works on {path}: wait for it.") from None
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise refused(path, error) from None
     try:
         yield
     finally:
@@ -116,7 +115,7 @@ def _machine(alone: bool) -> Iterator[None]:
     try:
         opened = path.open("a", encoding="ascii")
     except OSError as error:
-        raise _unwritable(path, error) from None
+        raise refused(path, error) from None
     with opened as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB if alone else fcntl.LOCK_SH)
         yield
@@ -196,7 +195,7 @@ def appearing(folder: Path) -> Iterator[Path]:
             yield draft
             draft.rename(folder)
     except (OSError, SafetensorError) as error:
-        raise _unwritable(folder, error) from None
+        raise refused(folder, error) from None
 
 
 @contextmanager
@@ -209,18 +208,4 @@ def on_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise _unwritable(Path(str(error.filename or path)), error) from None
-
-
-def _unwritable(path: Path, error: Exception) -> FedbenchError:
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    failing = getattr(error, "errno", None) == errno.EIO
-    remedy = (
-        "look after the disk, which may be failing"
-        if failing
-        else ("free the disk or make the folder writable")
-    )
-    return FedbenchError(
-        f"{path} could not be written ({reason}): {remedy}, then start again; what was finished "
-        "stays."
-    )
+        raise refused(error.filename or path, error, "used") from None

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from fedbench import profiles, store
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError, Replaceable
+from fedbench.errors import FedbenchError, Replaceable, of_system
 from fedbench.files import machine_shared, write_bytes
 from fedbench.freshness import stale
 from fedbench.processes import begin_worker
@@ -176,6 +176,8 @@ def _one(config: RunConfig) -> None:
     except FedbenchError:
         raise
     except Exception as error:
+        if sentence := of_system(error, store.folder(config.id)):
+            raise sentence from None
         path = store.folder(config.id) / "error.txt"
         write_bytes(path, traceback.format_exc().encode())
         raise FedbenchError(

@@ -71,7 +71,7 @@ def run(
     if not _usable(config, again):
         check_sources(config)
         directory = store.folder(config.id)
-        with locked(directory / "lock"):
+        with locked(directory / "lock"), on_disk(directory):
             if not _usable(config, again):
                 if reason := stale(config):
                     _LOG.warning("Run %s is done again because %s.", config.id, reason)
@@ -85,7 +85,7 @@ def _usable(config: RunConfig, again: bool) -> bool:
 
 
 def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
-    started = time.time()
+    started, began = time.time(), time.perf_counter()
     with phase("load"):
         prepared = prepare(config)
         sizes = backbone_sizes(config)
@@ -119,7 +119,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         summary(prepared, items, rounds) | sizes | {"forward": computed} | harm,
         rounds,
         holdings(prepared),
-        _origin(prepared, started),
+        _origin(prepared, started, time.perf_counter() - began),
         items,
     )
     shutil.rmtree(directory / "work", ignore_errors=True)
@@ -237,7 +237,7 @@ def _sites_on(number: int, config: RunConfig, folder: Path) -> SiteContexts:
 _MODELS = ExitStack()  #: in a worker
 
 
-def _origin(prepared: Prepared, started: float) -> Mapping[str, Any]:
+def _origin(prepared: Prepared, started: float, seconds: float) -> Mapping[str, Any]:
     return provenance(code_of(prepared.config)) | {
         "data": prepared.task.digest,
         "sources": dict(prepared.task.sources),
@@ -246,5 +246,5 @@ def _origin(prepared: Prepared, started: float) -> Mapping[str, Any]:
         "backbone_revision": locate(prepared.config.backbone).name,
         "partition": prepared.partition.digest,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(seconds, 1),
     }
