@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fedbench.errors import FedbenchError, traced
+from fedbench.errors import FedbenchError, of_system, traced
 from fedbench.paths import profile_names
 from fedbench.redaction import without_secrets
 
@@ -74,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 130
     except Exception as error:
+        if (sentence := of_system(error)) is not None:
+            print(f"fedbench: {sentence}", file=sys.stderr)
+            return 2
         print(
             f"{traced(error)}fedbench: this is a defect of fedbench ({type(error).__name__}): "
             "please report it with the lines above, which quote no data.",

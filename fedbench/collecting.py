@@ -26,8 +26,7 @@ from pathlib import Path
 
 from fedbench import profiles, store
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError
-from fedbench.files import unwritable
+from fedbench.errors import FedbenchError, refused
 from fedbench.freshness import is_here, moved, work_key
 from fedbench.locks import Busy, holder, locked
 from fedbench.manifests import MANIFEST
@@ -224,4 +223,4 @@ def _remove(path: Path) -> None:
         with suppress(OSError):  # somebody has begun anew in it
             path.rmdir()
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise refused(path, error) from None

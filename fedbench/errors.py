@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 import traceback
 
 from fedbench.redaction import without_secrets
@@ -38,3 +40,39 @@ def traced(error: BaseException) -> str:
         told.append(f"Traceback (most recent call last):\n{frames}{type(next_).__name__}{said}\n")
         next_ = next_.__cause__ or (None if next_.__suppress_context__ else next_.__context__)
     return "\nThe cause was this:\n\n".join(told)
+
+
+def of_system(error: BaseException, path: object = None) -> FedbenchError | None:
+    """What a disk or the memory refused, as a sentence; None if it was something else.
+
+    Args:
+        error: that was raised.
+        path: what was worked on, where the error does not say.
+    """
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return FedbenchError(
+            "There was not enough memory: close other programs, or ask for a smaller batch_size or "
+            "fewer cores, then start again; what was finished stays (python -m fedbench plan tells "
+            "what a profile needs)."
+        )
+    if isinstance(error, OSError) and (error.filename or path):
+        return refused(error.filename or path, error, "used")
+    return None
+
+
+#: how torch, whose own errors are many, says that it got no memory
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|out of memory|Cannot allocate memory", re.IGNORECASE
+)
+
+
+def refused(path: object, error: Exception, verb: str = "written") -> FedbenchError:
+    """What a disk refused, as a sentence: ``path`` could not be written, or what ``verb`` says."""
+    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+    failing = getattr(error, "errno", None) == errno.EIO
+    room = "free the disk or make the folder writable"
+    remedy = "look after the disk, which may be failing" if failing else room
+    return FedbenchError(
+        f"{path} could not be {verb} ({reason}): {remedy}, then start again; what was finished "
+        "stays."
+    )

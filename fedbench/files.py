@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from fedbench.durable import (
     temporary_file,
     temporary_folder,
 )
-from fedbench.errors import Damaged, FedbenchError
+from fedbench.errors import Damaged, FedbenchError, refused
 from fedbench.limits import JSON_BYTES, YAML_BYTES, from_json, from_yaml, read_within
 
 SEAL = "sha256"  #: the field in which a JSON file of ours carries the checksum of all others
@@ -46,7 +45,7 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
             os.replace(temporary, path)
             sync(path.parent)
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise refused(path, error) from None
 
 
 def append_bytes(path: Path, size: int, content: bytes) -> None:
@@ -64,7 +63,7 @@ def append_bytes(path: Path, size: int, content: bytes) -> None:
             handle.flush()
             os.fsync(handle.fileno())
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise refused(path, error) from None
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -141,7 +140,7 @@ def appearing(folder: Path) -> Iterator[Path]:
             yield draft
             replace(draft, folder)
     except (OSError, SafetensorError) as error:
-        raise unwritable(folder, error) from None
+        raise refused(folder, error) from None
 
 
 @contextmanager
@@ -154,19 +153,4 @@ def on_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise unwritable(Path(str(error.filename or path)), error) from None
-
-
-def unwritable(path: Path, error: Exception) -> FedbenchError:
-    """What to tell of a ``path`` that could not be written."""
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    failing = getattr(error, "errno", None) == errno.EIO
-    remedy = (
-        "look after the disk, which may be failing"
-        if failing
-        else ("free the disk or make the folder writable")
-    )
-    return FedbenchError(
-        f"{path} could not be written ({reason}): {remedy}, then start again; what was finished "
-        "stays."
-    )
+        raise refused(error.filename or path, error, "used") from None

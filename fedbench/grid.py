@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from fedbench import profiles, store
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError, Replaceable, traced
+from fedbench.errors import FedbenchError, Replaceable, of_system, traced
 from fedbench.files import write_bytes
 from fedbench.freshness import stale
 from fedbench.locks import Busy, holder, is_held, machine_shared
@@ -238,6 +238,8 @@ def _one(config: RunConfig) -> None:
         raise
     except Exception as error:
         report(1.0)
+        if sentence := of_system(error, store.folder(config.id)):
+            raise sentence from None
         path = store.folder(config.id) / "error.txt"
         write_bytes(path, traced(error).encode())
         raise FedbenchError(

@@ -21,8 +21,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from fedbench.errors import FedbenchError
-from fedbench.files import unwritable
+from fedbench.errors import FedbenchError, refused
 
 DATA_LOCK = ".lock"  #: in the folder ``data``, held while what the repository keeps is written
 _LOG = logging.getLogger("fedbench")
@@ -97,7 +96,7 @@ def _acquired(path: Path, wait: bool) -> BaseFileLock:
                 f"{path} cannot be locked, because the lock service of its file system does not "
                 "answer: let FEDBENCH_HOME name a folder on another one."
             ) from None
-        raise unwritable(path, error) from None
+        raise refused(path, error) from None
 
 
 def _acquire(lock: BaseFileLock, blocking: bool) -> None:
@@ -209,7 +208,7 @@ def _machine(alone: bool) -> Iterator[None]:
     try:
         opened = path.open("a", encoding="ascii")
     except OSError as error:
-        raise unwritable(path, error) from None
+        raise refused(path, error) from None
     with opened as handle:
         try:
             fcntl.flock(handle, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)

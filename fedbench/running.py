@@ -98,7 +98,7 @@ def _alone(config: RunConfig, wait: bool) -> Iterator[Path]:
         Busy: without ``wait``, another process does this run just now.
     """
     directory = store.folder(config.id)
-    with locked(store.lock(config.id), wait=wait):
+    with locked(store.lock(config.id), wait=wait), on_disk(directory):
         sweep(directory.rglob(".*"))
         yield directory
         shutil.rmtree(store.work(config.id), ignore_errors=True)
@@ -110,7 +110,7 @@ def _usable(config: RunConfig, again: bool) -> bool:
 
 
 def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
-    started = time.time()
+    started, began = time.time(), time.perf_counter()
     with phase("load"):
         prepared = prepare(config)
         sizes = backbone_sizes(config)
@@ -144,7 +144,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         summary(prepared, items, rounds) | sizes | {"forward": computed} | harm,
         rounds,
         holdings(prepared),
-        _origin(prepared, started),
+        _origin(prepared, started, time.perf_counter() - began),
         items,
     )
 
@@ -260,7 +260,7 @@ def _sites_on(number: int, config: RunConfig, folder: Path) -> SiteContexts:
 _MODELS = ExitStack()  #: in a worker
 
 
-def _origin(prepared: Prepared, started: float) -> Mapping[str, Any]:
+def _origin(prepared: Prepared, started: float, seconds: float) -> Mapping[str, Any]:
     return provenance(code_of(prepared.config)) | {
         "data": prepared.task.digest,
         "sources": dict(prepared.task.sources),
@@ -269,5 +269,5 @@ def _origin(prepared: Prepared, started: float) -> Mapping[str, Any]:
         "backbone_revision": locate(prepared.config.backbone).name,
         "partition": prepared.partition.digest,
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "seconds": round(time.time() - started, 1),
+        "seconds": round(seconds, 1),
     }

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from fedbench import grid, profiles
 from fedbench.energy import suite
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, refused
+from fedbench.files import on_disk
 from fedbench.locks import locked
 from fedbench.paths import CHECKOUT, home, within
 from fedbench.report.plan import check_fits
@@ -165,14 +166,12 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
         failed.unlink(missing_ok=True)
         write_origin(target.parent, target.stem, {"notebook": source.name})
     except OSError as error:
-        raise FedbenchError(
-            f"{target} could not be written ({error.strerror}): free the disk or make the folder "
-            "writable, then start again; what was finished stays."
-        ) from None
+        raise refused(target, error) from None
     except FedbenchError as error:
         if not running.exists():
             raise
-        running.replace(failed)
+        with on_disk(failed):
+            running.replace(failed)
         raise FedbenchError(f"{error} The copy with its output is {failed}.") from None
     return target
 
