@@ -98,7 +98,7 @@ class _Plain(yaml.SafeLoader):
     Depth is looked at while lines are read: thousands of brackets would take it minutes.
     """
 
-    def check_token(self, *choices: type[Any]) -> bool:
+    def check_token(self, *choices: Any) -> bool:
         if self.flow_level + len(self.indents) > _YAML_DEPTH:
             raise ValueError("nested too deeply")
         return bool(super().check_token(*choices))
