@@ -28,7 +28,7 @@ export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help doctor figures report verify compare status plan test test-slow test-real test-all soak lint format bench profile energy controls tune backbones notebooks env lock wheel clean FORCE
+.PHONY: help doctor figures report verify compare status plan test test-slow test-real test-all soak vulnerabilities lint format bench profile energy controls tune backbones notebooks env lock wheel clean FORCE
 
 help: ## Show this list
 	@echo "make TARGET [PROFILE=tiny|smoke|cpu|cpu-hub|rules|heterogeneity|bytes|gallery|attacks|privacy|pretraining|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
@@ -74,6 +74,9 @@ soak: $(STAMP) ## Run the campaigns of crashes, faults and bad input at full siz
 	@rm -rf build/soak
 	@FEDBENCH_CAMPAIGN=build/soak $(RUN) -m pytest tests/campaigns -m "not real" -n 2 --durations=0
 	@$(RUN) -m tests.campaigns.outcome build/soak
+
+vulnerabilities: $(STAMP) ## Report known vulnerabilities of what is locked, by pip-audit (needs the network)
+	@$(RUN) -m tests.vulnerabilities
 
 lint: $(STAMP) ## Check style, format and types
 	@$(RUN) -m ruff check .

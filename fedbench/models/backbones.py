@@ -141,15 +141,15 @@ def _fields(path: Path) -> dict[str, Any]:
 
 
 def _refuse_elsewhere(directory: Path) -> None:
-    """Make sure that weights come from this folder, as safetensors, and from nowhere else.
+    """Make sure that weights are the model's own: safetensors of this folder, and no adapter.
 
     Raises:
-        FedbenchError: transformers would look for them elsewhere.
+        FedbenchError: transformers would read others.
     """
     if (directory / "adapter_config.json").exists():
         raise FedbenchError(
-            f"{directory} holds an adapter (adapter_config.json), under which another model than "
-            "this one would be loaded: name the backbone itself, or remove that file from a copy."
+            f"{directory} holds an adapter beside the model (adapter_config.json), which "
+            "transformers would add to it unasked: merge it, or remove that file from a copy."
         )
     for path in sorted(directory.glob("*.index.json")):
         named = map(str, dict(_fields(path).get("weight_map", {})).values())

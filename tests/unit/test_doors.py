@@ -211,10 +211,10 @@ def test_an_index_names_safetensors_of_its_own_folder_only(copy, shard):
         locate(str(copy))
 
 
-def test_a_backbone_under_whose_name_another_would_be_loaded_is_refused(copy, tmp_path):
+def test_a_backbone_to_which_an_adapter_would_be_added_unasked_is_refused(copy, tmp_path):
     settings = {"base_model_name_or_path": str(tmp_path / "another"), "peft_type": "LORA"}
     (copy / "adapter_config.json").write_text(json.dumps(settings))
-    with pytest.raises(FedbenchError, match="another model than this one would be loaded"):
+    with pytest.raises(FedbenchError, match="would add to it unasked"):
         locate(str(copy))
 
 

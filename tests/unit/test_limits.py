@@ -244,3 +244,13 @@ def test_what_ships_with_the_package_is_far_within_the_limits():
     assert max(path.stat().st_size for path in told) * 10 < limits.YAML_BYTES
     records = [*(CHECKOUT / "data").rglob("*.json"), *(CHECKOUT / "figures").rglob("*.json")]
     assert max(path.stat().st_size for path in records) * 10 < limits.JSON_BYTES
+
+
+def test_the_limits_are_those_that_are_told():
+    told = " ".join((CHECKOUT / "SECURITY.md").read_text(encoding="utf-8").split())
+    assert f"YAML of more than {limits.YAML_BYTES // limits.KIB} KiB" in told
+    assert f"{limits._YAML_DEPTH} levels or {limits.YAML_VALUES:,} values" in told
+    assert f"JSON of more than {limits.JSON_BYTES // limits.MIB} MiB" in told
+    assert f"datasets of more than {limits.DATA_BYTES // limits.MIB} MiB" in told
+    assert f"or {limits.CELLS // 10**6} million values" in told
+    assert (limits.ROWS, limits.LINE) == (5_000_000, 1 << 20)
