@@ -166,9 +166,10 @@ def _of_notebooks(folder: Path, days: float) -> Iterator[Waste]:
 
 def _elsewhere(days: float) -> Iterator[Waste]:
     """What may go where nothing is locked: only what has not been touched for long."""
-    for path in _temporaries(home()):
-        if home() / "runs" not in path.parents and _age(path) > _HOUR:
-            yield _waste(path, _KILLED)
+    for folder in sorted(home().glob("*/")):
+        for path in _temporaries(folder) if folder.name != "runs" else []:
+            if _age(path) > _HOUR:
+                yield _waste(path, _KILLED)
     for path in sorted(Path(tempfile.gettempdir()).glob("fedbench-*/")):
         if path.stat().st_uid == os.getuid() and _age(path) > days * _DAY:
             yield _waste(path, _KILLED)
@@ -178,16 +179,22 @@ def _elsewhere(days: float) -> Iterator[Waste]:
 
 
 def _temporaries(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name))
+    return sorted(path for path in _below(folder) if _TEMPORARY.fullmatch(path.name))
 
 
 def _ledgers(folder: Path) -> bool:
-    return any(folder.rglob(_LEDGER))
+    return any(path.name == _LEDGER for path in _below(folder))
 
 
 def _files(path: Path) -> list[Path]:
-    inside = path.rglob("*") if path.is_dir() and not path.is_symlink() else [path]
+    inside = _below(path) if path.is_dir() and not path.is_symlink() else [path]
     return [one for one in inside if one.is_file() and one.name != "lock"]
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that lies in a folder, in which others may write and remove meanwhile."""
+    for root, folders, files in os.walk(folder):
+        yield from (Path(root) / name for name in (*folders, *files))
 
 
 def _age(path: Path) -> float:

@@ -130,17 +130,17 @@ def _left_by_others(elsewhere: Sequence[RunConfig], done: Any, bar: Any) -> list
     while elsewhere:
         held = {config: holder(_lock(config)) for config in elsewhere if is_held(_lock(config))}
         for who in sorted({*held.values()} - told):
-            bar.write(f"{len(held)} runs are in hand of other processes: waiting for {who}.")
+            bar.write(f"Other processes have {len(held)} of these runs in hand: waiting for {who}.")
             told.add(who)
         left = [c for c in elsewhere if c not in held and _why_done(c) is not None]
         with done.get_lock():
             done.value += len(elsewhere) - len(held) - len(left)
         _show(bar, done.value)
-        elsewhere = [*held, *left]
         if left:
-            break
-        time.sleep(_SECONDS)
-    return [*elsewhere]
+            return [*held, *left]
+        if elsewhere := [*held]:
+            time.sleep(_SECONDS)
+    return []
 
 
 def _attempt(

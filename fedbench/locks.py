@@ -26,6 +26,7 @@ from fedbench.errors import FedbenchError, refused
 DATA_LOCK = ".lock"  #: in the folder ``data``, held while what the repository keeps is written
 _LOG = logging.getLogger("fedbench")
 _MARKER = ".held"  #: appended to the name of a lock file: the lock itself, where there is no flock
+_TRIES = 100  #: to have a lock whose folder somebody removes meanwhile
 _ABSENT = (errno.ENOSYS, errno.EOPNOTSUPP)  #: a file system that has no flock
 #: Options of a mount whose locks other machines do not see, by the beginning of its type.
 _OF_ONE_MACHINE = {
@@ -80,16 +81,10 @@ def holder(path: Path) -> str:
 
 def _acquired(path: Path, wait: bool) -> BaseFileLock:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = _lock(path)
-        try:
-            _acquire(lock, blocking=False)
-        except Timeout:
-            if not wait:
-                raise Busy(f"Another process works on {path}: {holder(path)}.") from None
-            _LOG.warning("%s is held: waiting for %s%s.", path, holder(path), _remedy(lock))
-            _acquire(lock, blocking=True)
-        return lock
+        for _ in range(_TRIES):
+            with suppress(FileNotFoundError):  # who tidies up removed its folder just before
+                return _acquired_once(path, wait)
+        return _acquired_once(path, wait)
     except OSError as error:
         if error.errno == errno.ENOLCK:
             raise FedbenchError(
@@ -99,13 +94,17 @@ def _acquired(path: Path, wait: bool) -> BaseFileLock:
         raise refused(path, error) from None
 
 
-def _acquire(lock: BaseFileLock, blocking: bool) -> None:
-    """Acquire a lock whose folder somebody who tidies up may remove just before."""
+def _acquired_once(path: Path, wait: bool) -> BaseFileLock:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path)
     try:
-        lock.acquire(blocking=blocking)
-    except FileNotFoundError:
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(blocking=blocking)
+        lock.acquire(blocking=False)
+    except Timeout:
+        if not wait:
+            raise Busy(f"Another process works on {path}: {holder(path)}.") from None
+        _LOG.warning("%s is held: waiting for %s%s.", path, holder(path), _remedy(lock))
+        lock.acquire()
+    return lock
 
 
 def _lock(path: Path) -> BaseFileLock:

@@ -32,6 +32,13 @@ def start(home, configs):
     return process
 
 
+def start_gc(home):
+    """A process that removes all it may, again and again, until ``stop`` is there."""
+    process = SERVER.Process(target=_gc, args=(home,))
+    process.start()
+    return process
+
+
 def entries(home):
     """The journal: which worker of which grid began and ended to compute which run."""
     path = home / "journal"
@@ -67,6 +74,18 @@ def _grid(home, configs):
     running._compute = told
     found = grid.ensure_runs(configs, progress=False)
     sys.exit(0 if [run.config for run in found] == configs else 1)
+
+
+def _gc(home):
+    from fedbench import collecting
+
+    _silence(home)
+    os.environ["FEDBENCH_HOME"] = str(home)
+    collecting._planned = dict
+    removed = 0
+    while not (home / "stop").exists():
+        removed += len(collecting.collect(days=0, stale=True, remove=True).waste)
+    (home / "removed").write_text(str(removed))
 
 
 class _Forking:

@@ -77,8 +77,11 @@ def test_processes_on_the_same_grid_compute_nothing_twice(campaign, toy, tmp_pat
         for _ in range(draw.choice([1, 1, 2])):
             time.sleep(draw.uniform(0, 0.5))
             processes.append(sharing.start(home, configs))
+        tidying = [sharing.start_gc(home)] if draw.random() < 0.3 else []
         event, hit = _disturbed(draw, home, processes)
         codes = _ended(processes, home)
+        (home / "stop").touch()
+        assert all(code == 0 for code in _ended(tidying, home).values())
 
         killed = {hit} if "killed" in event else set()
         gone = {pid for pid, code in codes.items() if code == -signal.SIGKILL}
@@ -88,11 +91,13 @@ def test_processes_on_the_same_grid_compute_nothing_twice(campaign, toy, tmp_pat
         done = Counter(one.run for one in found if one.kind == "ended")
         broken = _under_way(home)
         assert max(done.values()) == 1, (event, done)
+        assert not [path for path in home.rglob(".*.*") if path.parent != home]
         assert {one.grid for one in broken} <= killed, (event, broken)
         assert sharing.results(home) == undisturbed
         assert not any(is_held(path) for path in home.glob("runs/*/lock"))
         events[event] += 1
         told["computed"] += len(found) - sum(done.values())
+        told["tidied"] += sum(int((home / "removed").read_text()) for _ in tidying)
         told["taken_over"] += len(broken)
         told["shared"] += len({one.grid for one in found}) > 1
         told["waited"] += any("waiting for" in log.read_text() for log in home.glob("*.log"))

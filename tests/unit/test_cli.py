@@ -13,6 +13,7 @@ from fedbench.config import PartitionConfig, RunConfig, parse_config
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
+from fedbench.locks import is_held
 from fedbench.options import fields_from, meanings, told
 from fedbench.rules import RULES
 
@@ -153,6 +154,7 @@ def test_an_own_profile_is_recorded_under_its_short_name_with_its_energy(
     folder, calls = tmp_path / "data" / "recorded" / "mine", []
 
     def record(runs, directory):
+        assert is_held(tmp_path / "data" / ".lock")
         calls.append((directory, (directory / "energy.json").exists()))
 
     monkeypatch.setattr(commands.store, "record", record)

@@ -84,6 +84,54 @@ def test_a_run_that_kills_every_worker_is_told_from_its_neighbours(pool):
     assert [store.exists(config.id) for config in wanted] == [True, True, False, True]
 
 
+@pytest.fixture
+def others(pool, monkeypatch):
+    """Runs that another process has in hand, and what becomes of each: finished or given up."""
+    inside, becomes, waits = [], {}, []
+
+    def held(path):
+        return any(path == store.lock(config.id) for config in inside)
+
+    def attempt(waiting, failures, elsewhere, done, bar):
+        elsewhere += [config for config in waiting if config in inside]
+        return pool([config for config in waiting if config not in inside], failures, [], done, bar)
+
+    def sleep(seconds):
+        waits.append(seconds)
+        if becomes.pop(config := inside.pop(0)) == "finished":
+            finish(config)
+
+    monkeypatch.setattr(grid, "_attempt", attempt)
+    monkeypatch.setattr(grid, "is_held", held)
+    monkeypatch.setattr(grid, "holder", lambda path: "process 7 on x, since 1 May 10:00")
+    monkeypatch.setattr(grid.time, "sleep", sleep)
+    attempt.inside, attempt.becomes, attempt.waits = inside, becomes, waits
+    return attempt
+
+
+def test_what_another_process_has_in_hand_is_left_to_it_and_waited_for(pool, others, capsys):
+    wanted = configs(4)
+    others.inside += wanted[:2]
+    others.becomes |= dict.fromkeys(wanted[:2], "finished")
+    found = grid.ensure_runs(wanted, progress=False)
+    assert [run.config for run in found] == wanted
+    assert {config for call in pool.calls for config in call} == {*wanted[2:]}
+    assert len(others.waits) == 2
+    told = "Other processes have 2 of these runs in hand: waiting for process 7 on x"
+    assert capsys.readouterr().out.count(told) == 1
+
+
+def test_what_another_process_gave_up_is_done_here_once(pool, others):
+    wanted = configs(3)
+    others.inside += wanted[:2]
+    others.becomes |= {wanted[0]: "given up", wanted[1]: "finished"}
+    pool.failing[wanted[0]] = "It is broken."
+    with pytest.raises(FedbenchError, match=r"1 of 3 runs could not be done.*It is broken"):
+        grid.ensure_runs(wanted, progress=False)
+    done = [config for call in pool.calls for config in call]
+    assert sorted(config.seed for config in done) == [0, 2]
+
+
 def test_a_defect_in_a_run_becomes_one_sentence_with_the_trace_in_a_file(monkeypatch):
     import multiprocessing
 

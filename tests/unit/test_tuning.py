@@ -10,6 +10,7 @@ from fedbench import profiles, tuning
 from fedbench.config import TRAINED
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
+from fedbench.locks import is_held
 
 
 def scores(by_rate, passes=2.0):
@@ -97,6 +98,19 @@ def file(tmp_path, monkeypatch):
     for module in (profiles, tuning):
         monkeypatch.setattr(module, "shipped", lambda name: path)
     return path
+
+
+def test_searches_write_what_they_found_one_after_the_other(file, monkeypatch):
+    held, write = [], tuning.write_json
+
+    def writing(path, value):
+        held.append(is_held(file.with_name(".lock")))
+        write(path, value)
+
+    monkeypatch.setattr(tuning, "write_json", writing)
+    monkeypatch.setattr(tuning, "ensure_runs", lambda cs: [run_of(c, record(0.5)) for c in cs])
+    tuning.tune("smoke")
+    assert held == [True]
 
 
 def test_a_search_scores_every_point_on_every_seed_and_keeps_the_best(file, monkeypatch):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from contextlib import nullcontext
+import threading
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,45 @@ def test_the_suite_refuses_to_share_the_machine(home):
     other.join()
     with machine_alone():
         pass
+
+
+def _hold_alone(ready, leave):
+    with machine_alone():
+        ready.set()
+        leave.wait(30)
+
+
+def test_runs_wait_while_energy_is_measured_and_say_so(home, caplog):
+    context = multiprocessing.get_context("fork")
+    ready, leave = context.Event(), context.Event()
+    other = context.Process(target=_hold_alone, args=(ready, leave))
+    other.start()
+    assert ready.wait(30)
+    threading.Timer(0.3, leave.set).start()
+    with machine_shared():
+        assert leave.is_set()
+    assert caplog.text.count("Energy is measured on this machine") == 1
+    other.join()
+
+
+def test_what_another_process_measured_while_this_one_waited_is_not_measured_again(
+    home, mine, monkeypatch
+):
+    asked = []
+
+    @contextmanager
+    def after_another():
+        monkeypatch.setattr(suite, "machine_alone", nullcontext)
+        suite.measure(mine)
+        yield
+
+    def counted(config, country):
+        asked.append(config)
+        return fake(config, country)
+
+    monkeypatch.setattr(suite, "machine_alone", after_another)
+    monkeypatch.setattr(suite, "_in_own_process", counted)
+    assert len(suite.measure(mine)["measurements"]) == len(asked) == 6
 
 
 def test_a_profile_without_a_suite_says_so(home):

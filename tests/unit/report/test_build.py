@@ -10,6 +10,7 @@ from jupyter_client.kernelspec import NoSuchKernel
 from zmq import ZMQError
 
 from fedbench.errors import FedbenchError
+from fedbench.locks import is_held
 from fedbench.paths import CHECKOUT, PACKAGE, home
 from fedbench.report.build import (
     _measure_energy,
@@ -144,6 +145,20 @@ def test_folders_are_called_after_the_name_of_ones_own_profile(drawn, monkeypatc
 
     assert folder == home() / "notebooks" / "mine"
     assert parameters == {"profile": str(mine), "output": "figures/mine"}
+
+
+def test_whoever_draws_a_profile_has_its_notebooks_alone(monkeypatch):
+    held = []
+
+    def execute_all(sources, folder, parameters):
+        held.append(is_held(folder.with_name("tiny.lock")))
+        return []
+
+    monkeypatch.setattr("fedbench.grid.ensure", lambda profile, progress: [])
+    monkeypatch.setattr("fedbench.report.build.execute_all", execute_all)
+    build("tiny")
+    assert held == [True]
+    assert not is_held(home() / "notebooks" / "tiny.lock")
 
 
 def test_after_a_run_that_failed_the_others_are_drawn_and_the_failure_is_raised(drawn, monkeypatch):

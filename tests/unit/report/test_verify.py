@@ -9,6 +9,7 @@ from fedbench import grid
 from fedbench.cli import main
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
+from fedbench.locks import is_held
 from fedbench.report import verify as verifying
 from fedbench.report.claim_file import digest, read_claims
 from fedbench.report.verify import (
@@ -52,6 +53,18 @@ def test_accepted_verdicts_are_the_recorded_ones_from_then_on(checkout, capsys):
     assert verify("cpu", checkout)
 
     assert "The verdicts of cpu are the recorded ones." in capsys.readouterr().out
+
+
+def test_verdicts_are_accepted_one_process_after_the_other(checkout, monkeypatch):
+    held, write = [], verifying.write_json
+
+    def writing(path, value):
+        held.append((path.name, is_held(checkout / ".lock")))
+        write(path, value)
+
+    monkeypatch.setattr(verifying, "write_json", writing)
+    assert verify("cpu", checkout, accept=True)
+    assert held == [("claims.json", False), ("verdicts.json", True)]
 
 
 @pytest.mark.parametrize("accept", [False, True])
