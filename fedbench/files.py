@@ -17,6 +17,9 @@ from safetensors import SafetensorError
 
 from fedbench.errors import FedbenchError
 
+#: what PyYAML lets through of a value that is not what its tag says, such as 2020-13-45
+ODD_YAML = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
 
 def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
     """Replace ``path`` by ``content`` in one step: temporary file, fsync, rename.
@@ -133,8 +136,9 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FedbenchError(f"{path} is missing.") from None
-    except (ValueError, OSError) as error:
-        raise FedbenchError(f"{path} cannot be read as JSON ({error}): restore it.") from None
+    except (ValueError, OSError, RecursionError) as error:
+        reason = " ".join(str(error).split())
+        raise FedbenchError(f"{path} cannot be read as JSON ({reason}): restore it.") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -144,11 +148,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
         FedbenchError: it is missing, or is not such a file.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
+        if "\\ud" in text.lower():  # half of a character, which has no bytes
+            json.dumps(content, ensure_ascii=False, default=str, skipkeys=True).encode()
     except FileNotFoundError:
         raise FedbenchError(f"{path} does not exist: check the path.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
+    except (OSError, yaml.YAMLError, *ODD_YAML) as error:
+        reason = " ".join(str(error).split())[:300]
         raise FedbenchError(f"{path} cannot be read as YAML ({reason}): correct it.") from None
     if not isinstance(content, dict):
         raise FedbenchError(f"{path} must hold fields and values, such as task: fpb.")

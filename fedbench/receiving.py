@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.files import read_json, write_json
 from fedbench.models.tensors import Tensors
 from fedbench.snapshots import keep, kept
-from fedbench.wire import BadPayload, Schema, schema_of, shown, tensors_of
+from fedbench.wire import BadPayload, Schema, schema_of, tensors_of
 from fedbench.wire.schema import read
 
 Header = Mapping[str, Any]

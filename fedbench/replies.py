@@ -15,12 +15,12 @@ import torch
 
 from fedbench.config import RunConfig
 from fedbench.engines import Failure
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.files import write_bytes
 from fedbench.models.ranks import padded
 from fedbench.privacy.turn import WORK, told_of_work
 from fedbench.rules.rule import Contribution
-from fedbench.wire import BadPayload, Schema, body_of, longest, opened, shown
+from fedbench.wire import BadPayload, Schema, body_of, longest, opened
 from fedbench.wire.codecs import Codec, codec_of
 from fedbench.wire.schema import digest
 

@@ -17,7 +17,7 @@ from torch import nn
 from fedbench import masking, receiving
 from fedbench.attacks.attack import HONEST, Attack
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.evaluate import gold_loss, predict, score
 from fedbench.models.deltas import fold
 from fedbench.models.ranks import narrowed, widened
@@ -47,7 +47,6 @@ from fedbench.wire import (
     packed,
     schema_of,
     seal,
-    shown,
     told_by,
 )
 from fedbench.wire.codecs import codec_of

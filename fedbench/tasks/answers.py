@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from fedbench.errors import shown
+
 if TYPE_CHECKING:
     from fedbench.tasks.spec import AnswerSpec
 
@@ -22,7 +24,7 @@ def by_label(
     """A class name, as the spec's labels write it."""
     written = str(value).strip()
     if written not in labels:
-        raise ValueError(f"unknown label {written!r} (labels: {', '.join(labels)})")
+        raise ValueError(f"unknown label {shown(written)} (labels: {', '.join(labels)})")
     return options.index(labels[written])
 
 
@@ -33,7 +35,9 @@ def by_letter(
     allowed = LETTERS[: len(options)]
     letter = str(value).strip().upper()
     if len(letter) != 1 or letter not in allowed:
-        raise ValueError(f"{value!r} is not a letter of an option ({allowed[0]} to {allowed[-1]})")
+        raise ValueError(
+            f"{shown(value)} is not a letter of an option ({allowed[0]} to {allowed[-1]})"
+        )
     return allowed.index(letter)
 
 
@@ -47,7 +51,7 @@ def by_index(
     except ValueError:
         index = -1
     if not 0 <= index < len(options):
-        raise ValueError(f"{value!r} is not the number of an option ({spec.first} to {last})")
+        raise ValueError(f"{shown(value)} is not the number of an option ({spec.first} to {last})")
     return index
 
 
@@ -57,7 +61,7 @@ def by_text(
     """The text of the right option."""
     text = " ".join(str(value).split())
     if text not in options:
-        raise ValueError(f"the answer {text!r} is not among the options")
+        raise ValueError(f"the answer {shown(text)} is not among the options")
     return options.index(text)
 
 
@@ -69,9 +73,9 @@ def by_score(
     try:
         score = float(str(value))
     except ValueError:
-        raise ValueError(f"{value!r} is not a number") from None
+        raise ValueError(f"{shown(value)} is not a number") from None
     if not math.isfinite(score):
-        raise ValueError(f"{value!r} is not a finite number")
+        raise ValueError(f"{shown(value)} is not a finite number")
     below, between, above = labels.values()
     return options.index(below if score < low else above if score > high else between)
 

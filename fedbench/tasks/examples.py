@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.hashing import sha256_json, sha256_text, short
 from fedbench.tasks.answers import ANSWERS, LETTERS
 from fedbench.tasks.sources import Row
@@ -82,8 +82,8 @@ def column(row: Row, name: str) -> Any:
     """
     if name not in row.values:
         raise FedbenchError(
-            f"{row.where}: there is no column {name!r} (columns: {', '.join(row.values)}); "
-            "rename it in the task's file, or fetch the file again."
+            f"{row.where}: there is no column {shown(name)} (columns: {_named(row)}); rename it in "
+            "the task's file, or fetch the file again."
         )
     value = row.values[name]
     if value is None or (isinstance(value, str) and not value.strip()):
@@ -91,6 +91,12 @@ def column(row: Row, name: str) -> Any:
             f"{row.where}: the column {name!r} is empty; complete the row or remove it."
         )
     return value
+
+
+def _named(row: Row) -> str:
+    """The columns of a row, the first of them if they are many."""
+    told = _clean(", ".join(row.values))
+    return told if len(told) <= 300 else f"{told[:300]}..."
 
 
 def _clean(value: object) -> str:
@@ -117,9 +123,14 @@ def _options(spec: TaskSpec, row: Row) -> tuple[str, ...] | None:
         # By key, because an answer names the key: "A" is not whatever happens to stand first.
         held = found[0]
         listed = [held[key] for key in sorted(held)] if isinstance(held, Mapping) else held
-        if isinstance(listed, str) or any(value in (None, "") for value in listed):
+        found = listed if isinstance(listed, list) else []
+        if any(value is None or not _clean(value) for value in found) or not found:
             raise FedbenchError(f"{row.where}: an option is empty; complete the row or remove it.")
-        found = list(listed)
+    if spec.options and not 2 <= len(found) <= len(LETTERS):
+        raise FedbenchError(
+            f"{row.where}: a question has {len(found)} options, and 2 to {len(LETTERS)} have "
+            "letters; correct the row or remove it."
+        )
     options = tuple(_clean(value) for value in found)
     if len({option.casefold() for option in options}) == len(options):
         return options

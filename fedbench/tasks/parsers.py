@@ -9,12 +9,14 @@ import codecs
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
+from fedbench.tasks.parquet_apart import rows_apart
 
 Parsed = Iterator[tuple[str, dict[str, Any]]]
 Parser = Callable[[Path, str], Parsed]
@@ -25,8 +27,12 @@ AGAIN = "the file seems damaged or cut short: fetch it again"
 def read_csv(path: Path, encoding: str) -> Parsed:
     """Comma-separated values with a header line (``.tsv``: separated by tabs)."""
     delimiter = "\t" if path.suffix == ".tsv" else ","
+    csv.field_size_limit(sys.maxsize)  # of one text: the whole file is in memory anyway
     reader = csv.DictReader(io.StringIO(_text(path, encoding)), delimiter=delimiter, strict=True)
     try:
+        names = reader.fieldnames or ()
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise FedbenchError(f"{path} has two columns {shown(twice)}: rename one of them.")
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if None in row or None in row.values():
@@ -61,14 +67,7 @@ def read_json(path: Path, encoding: str) -> Parsed:
 
 def read_parquet(path: Path, encoding: str) -> Parsed:
     """A Parquet table."""
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
-    except (pyarrow.ArrowException, OSError):
-        raise FedbenchError(f"{path} is not a Parquet table; {AGAIN}.") from None
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(rows_apart(path), start=1):
         yield f"{path}, row {number}", row
 
 
@@ -87,8 +86,8 @@ def read_fiqa(path: Path, encoding: str) -> Parsed:
     """FiQA 2018 task 1: a JSON object of sentences, each with one entry per target."""
     entries = _json(_text(path, encoding), str(path))
     source = "headline" if "headline" in path.name else "post"
-    for key, entry in _object(entries, str(path)).items():
-        where = f"{path}, entry {key}"
+    for number, (key, entry) in enumerate(_object(entries, str(path)).items(), start=1):
+        where = f"{path}, entry {key if key.isdecimal() else number}"
         try:
             sentence = entry["sentence"]
             targets = [(info["target"], info["sentiment_score"]) for info in entry["info"]]
@@ -135,15 +134,22 @@ def _text(path: Path, encoding: str) -> str:
     try:
         content = path.read_bytes()
         _refuse_other_than_latin1(content, encoding, path)
-        return content.decode(encoding).replace("\r\n", "\n").removeprefix("\ufeff")
+        text = content.decode(encoding)
+        text.encode()  # some encodings can write half of a character, which is none
+        return text.replace("\r\n", "\n").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise FedbenchError(
             f"{path}, byte {error.start}: not {encoding} text; set encoding in the task's file, "
             "or fetch the file again."
         ) from None
-    except LookupError:
+    except UnicodeError:
         raise FedbenchError(
-            f"encoding {encoding!r} is not known: correct the task's file."
+            f"{path} is not {shown(encoding)} text; set encoding in the task's file, or fetch the "
+            "file again."
+        ) from None
+    except (LookupError, ValueError):
+        raise FedbenchError(
+            f"encoding {shown(encoding)} is not known: correct the task's file."
         ) from None
     except OSError as error:
         raise FedbenchError(f"{path} cannot be read ({error.strerror}).") from None
@@ -171,9 +177,23 @@ def _refuse_other_than_latin1(content: bytes, encoding: str, path: Path) -> None
 
 def _json(text: str, where: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
         raise FedbenchError(f"{where}: not valid JSON; {AGAIN}.") from None
+    if "\\ud" in text.lower():
+        _refuse_half_characters(found, where)
+    return found
+
+
+def _refuse_half_characters(found: Any, where: str) -> None:
+    """JSON can write half of a surrogate pair, which is no character and has no bytes."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise FedbenchError(
+            f"{where}: half of a character (a lone surrogate, such as of an emoji that was cut); "
+            "complete the text or remove it."
+        ) from None
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:
