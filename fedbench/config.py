@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -16,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from fedbench.errors import FedbenchError
-from fedbench.frozen import Frozen
+from fedbench.errors import FedbenchError, shown
+from fedbench.frozen import Frozen, refusing
 from fedbench.policy import PolicyConfig
 from fedbench.protection import PrivacyConfig, SecureConfig
 
@@ -25,6 +26,7 @@ DEFECT = "defect-"  #: what the name of a rule or task begins with that is wrong
 Setting = Literal["base", "local", "federated", "centralized"]
 Compute = Literal["plain", "nf4", "nf4-dequantised"]
 SETTINGS: tuple[Setting, ...] = get_args(Setting)
+_LONG, _MANY = 1000, 40  #: characters of a problem that is told, and problems of one message
 TRAINED: tuple[Setting, ...] = ("local", "federated", "centralized")
 
 
@@ -37,23 +39,23 @@ class PartitionConfig(Frozen):
     sites: int = Field(default=8, ge=1, le=10_000)  #: how many; natural has as many as owners
     #: concentration of the Dirichlet draw, over topics (``dirichlet``), answers (``label``) or
     #: sizes (``quantity``)
-    alpha: float | None = Field(default=None, gt=0)
+    alpha: float | None = Field(default=None, gt=0, le=1e9)
     #: a site with fewer training examples takes no part and is reported
-    minimum: int = Field(default=4, ge=1)
+    minimum: int = Field(default=4, ge=1, le=2**31)
     #: share of the training answers of a noisy site that are wrong; validation and test stay true
     noise: float = Field(default=0.0, ge=0, lt=1)
     noisy: float = Field(default=0.5, gt=0, le=1)  #: share of sites that are noisy, if any are
     #: ways of wording, one to a site in turn, of a task that has them; 1: all speak alike. A test
     #: item is asked in the wording of the site that holds it, in every setting
-    dialects: int = Field(default=1, ge=1)
+    dialects: int = Field(default=1, ge=1, le=1000)
     #: share of the fastest site's local work that the slowest one does in a federation; the others
     #: are between. A site that trains alone, and the one that holds everything, do all their work
     slowest: float = Field(default=1.0, gt=0, le=1)
     #: LoRA ranks that sites hold, one to a site in turn; none: all hold the run's ``rank``
-    ranks: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    ranks: tuple[Annotated[int, Field(ge=1, le=2**16)], ...] = ()
     #: number of a site that takes no part in the federation: it holds what it would hold, and
     #: neither trains nor validates
-    without: int | None = Field(default=None, ge=0)
+    without: int | None = Field(default=None, ge=0, lt=10_000)
 
     @field_validator("ranks", mode="before")
     @classmethod
@@ -62,37 +64,24 @@ class PartitionConfig(Frozen):
         return written.split(",") if isinstance(written, str) else written
 
     @model_validator(mode="after")
-    def _noisy_sites_belong_to_noise(self) -> Self:
+    def _nothing_contradicts(self) -> Self:
+        return refusing(self, self._contradictions())
+
+    def _contradictions(self) -> Iterator[str]:
         if not self.noise and self.noisy != type(self).model_fields["noisy"].default:
-            raise ValueError("noisy has no meaning without noise: leave it out, or say how much")
-        return self
-
-    @model_validator(mode="after")
-    def _the_site_left_out_is_one_of_them(self) -> Self:
+            yield "noisy has no meaning without noise: leave it out, or say how much"
         if self.without is not None and self.without >= self.sites:
-            raise ValueError(
-                f"without = {self.without}: the last of {self.sites} sites is {self.sites - 1}"
-            )
+            yield f"without = {self.without}: the last of {self.sites} sites is {self.sites - 1}"
         if self.without is not None and self.sites == 1:
-            raise ValueError("without leaves nobody of a single site: take more sites")
-        return self
-
-    @model_validator(mode="after")
-    def _leaving_a_site_out_leaves_the_others_as_fast_as_they_are(self) -> Self:
+            yield "without leaves nobody of a single site: take more sites"
+        # Leaving a site out leaves the others as fast as they are.
         if self.without is not None and self.slowest < 1:
-            raise ValueError("without and slowest have no meaning together: leave one of them out")
-        return self
-
-    @model_validator(mode="after")
-    def _alpha_belongs_to_skewed_kinds(self) -> Self:
+            yield "without and slowest have no meaning together: leave one of them out"
         skewed = self.kind in ("dirichlet", "label", "quantity")
         if skewed and self.alpha is None:
-            raise ValueError(f"alpha is missing: a {self.kind} partition needs one, e.g. 0.3")
+            yield f"alpha is missing: a {self.kind} partition needs one, e.g. 0.3"
         if not skewed and self.alpha is not None:
-            raise ValueError(
-                f"alpha has no meaning for a partition of kind {self.kind}: leave it out"
-            )
-        return self
+            yield f"alpha has no meaning for a partition of kind {self.kind}: leave it out"
 
     @property
     def whole(self) -> PartitionConfig:
@@ -146,7 +135,7 @@ class RunConfig(Frozen):
     backbone: str = "fedbench-llama"  #: built-in name, hub id or local directory
     method: str = "lora"  #: lora, qlora, ia3 or full
     setting: Setting = "federated"  #: base, local, federated or centralized
-    seed: int = Field(default=0, ge=0)  #: of every random stream
+    seed: int = Field(default=0, ge=0, lt=2**63)  #: of every random stream
     partition: PartitionConfig = PartitionConfig()
 
     #: how updates become the next shared adapter, with options such as ``fedprox:mu=0.1``
@@ -156,7 +145,7 @@ class RunConfig(Frozen):
     codec_down: str = "fp32"  #: the same of what sites are told, such as ``delta+int8``
     #: most bytes that may cross the wire, both ways: no further round begins that would exceed it;
     #: the first one is done whatever it takes
-    byte_budget: int | None = Field(default=None, ge=1)
+    byte_budget: int | None = Field(default=None, ge=1, lt=2**63)
     #: what hostile sites do, such as ``sign-flip`` or ``backdoor:share=0.5+scaling:factor=8``
     attack: str = "none"
     #: share of sites that are hostile, rounded to whole sites, at least one if any are
@@ -165,7 +154,7 @@ class RunConfig(Frozen):
     #: ``late:rate=0.2,seconds=90+crash:rate=0.05``
     faults: str = "none"
     policy: PolicyConfig = PolicyConfig()  #: how the server deals with sites that fail
-    rounds: int = Field(default=5, ge=1)  #: how often a site speaks to the server
+    rounds: int = Field(default=5, ge=1, le=10**6)  #: how often a site speaks to the server
     #: share of sites in a cohort, rounded to whole sites, at least one
     participation: float = Field(default=1.0, gt=0, le=1)
     #: fixed: cohorts of one size; poisson: each site takes part with this probability by itself
@@ -176,27 +165,30 @@ class RunConfig(Frozen):
     #: to their number, or the round's cohort
     validated_by: Literal["all", "cohort"] = "all"
 
-    passes: float = Field(default=5, gt=0)  #: how often every example is processed, expected
+    #: how often every example is processed, expected
+    passes: float = Field(default=5, gt=0, le=1e6)
     #: of these passes, those that every site does alone after the last round, on its own adapter
-    own_passes: int = Field(default=0, ge=0)
-    batch_size: int = Field(default=16, ge=1)  #: examples per step
-    learning_rate: float = Field(default=2e-3, gt=0)  #: at its highest
+    own_passes: int = Field(default=0, ge=0, le=10**6)
+    batch_size: int = Field(default=16, ge=1, le=2**20)  #: examples per step
+    learning_rate: float = Field(default=2e-3, gt=0, le=1e6)  #: at its highest
     schedule: Literal["cosine", "constant"] = "cosine"  #: of the learning rate after the warm-up
     warmup: float = Field(default=0.05, ge=0, lt=1)  #: share of all progress
     #: adamw, sgd, or with moments in 8 bits: adamw-8bit, adamw-8bit-paged
     optimizer: str = "adamw"
-    weight_decay: float = Field(default=0.0, ge=0)  #: of the optimizer
-    gradient_clip: float = Field(default=1.0, gt=0)  #: greatest norm of a step's gradient
+    weight_decay: float = Field(default=0.0, ge=0, le=1e6)  #: of the optimizer
+    gradient_clip: float = Field(default=1.0, gt=0, le=1e9)  #: greatest norm of a step's gradient
 
-    rank: int = Field(default=16, ge=1)  #: LoRA rank r
-    alpha: float = Field(default=32, gt=0)  #: LoRA scale is alpha / r
+    rank: int = Field(default=16, ge=1, le=2**16)  #: LoRA rank r
+    alpha: float = Field(default=32, gt=0, le=1e9)  #: LoRA scale is alpha / r
     dropout: float = Field(default=0.0, ge=0, lt=1)  #: of the input of LoRA
 
-    max_tokens: int = Field(default=512, ge=16)  #: longer prompts lose their beginning
-    train_limit: int | None = Field(default=None, ge=1)  #: most training examples, by hash
-    validation_limit: int | None = Field(default=None, ge=1)  #: most validation examples, by hash
-    test_limit: int | None = Field(default=None, ge=1)  #: most test items, by hash
-    generated: int = Field(default=200, ge=0)  #: test items answered by free generation
+    max_tokens: int = Field(default=512, ge=16, le=2**20)  #: longer prompts lose their beginning
+    #: most training examples, by hash
+    train_limit: int | None = Field(default=None, ge=1, le=2**31)
+    #: most validation examples, by hash
+    validation_limit: int | None = Field(default=None, ge=1, le=2**31)
+    test_limit: int | None = Field(default=None, ge=1, le=2**31)  #: most test items, by hash
+    generated: int = Field(default=200, ge=0, le=2**31)  #: test items answered by free generation
     labels: Literal["true", "shuffled"] = "true"  #: ``shuffled`` is the negative control
 
     device: Literal["cpu", "cuda"] = "cpu"  #: where the model is
@@ -211,35 +203,28 @@ class RunConfig(Frozen):
     compute: Compute | None = None
 
     @model_validator(mode="after")
-    def _ranks_are_within_the_shared_one(self) -> Self:
+    def _nothing_contradicts(self) -> Self:
+        return refusing(self, self._contradictions())
+
+    def _contradictions(self) -> Iterator[str]:
         if self.partition.ranks and max(self.partition.ranks) > self.rank:
-            raise ValueError(
+            yield (
                 f"partition.ranks: {max(self.partition.ranks)} is more than the rank of the shared "
                 f"adapter, which is {self.rank}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _a_federation_comes_before_own_passes(self) -> Self:
+        # A federation comes before own passes.
         if self.own_passes and self.setting != "federated":
-            raise ValueError(
-                f"own_passes has no meaning in the setting {self.setting}: leave it out"
-            )
+            yield f"own_passes has no meaning in the setting {self.setting}: leave it out"
         if self.own_passes >= self.passes:
-            raise ValueError(
+            yield (
                 f"own_passes = {self.own_passes}: it must be less than passes, which is "
                 f"{self.passes:g}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _only_a_federation_goes_without_a_site(self) -> Self:
         if self.partition.without is not None and self.setting != "federated":
-            raise ValueError(
+            yield (
                 f"partition.without has no meaning in the setting {self.setting}, where no sites "
                 "train together: leave it out"
             )
-        return self
 
     @field_validator("labels", mode="before")
     @classmethod
@@ -254,8 +239,8 @@ class RunConfig(Frozen):
         """
         try:
             super().__init__(**values)
-        except ValidationError as error:
-            raise FedbenchError(describe(error, RunConfig)) from None
+        except ValidationError:
+            raise FedbenchError(describe(values, RunConfig)) from None
 
     @property
     def rule_and_own_passes(self) -> str:
@@ -351,34 +336,84 @@ def parse_config(values: Mapping[str, Any]) -> RunConfig:
     Raises:
         FedbenchError: naming every wrong field at once, what was given and what is allowed.
     """
+    if told := examined(values, RunConfig, task="")[1]:
+        raise FedbenchError(_refusal(told))
+    return RunConfig.model_validate(values)
+
+
+def describe(values: Any, model: type[BaseModel]) -> str:
+    """All that is wrong with ``values`` as one readable message."""
+    return _refusal(examined(values, model)[1])
+
+
+def examined(values: Any, model: type[BaseModel], **instead: Any) -> tuple[Any, list[str]]:
+    """What is left of ``values`` without what is wrong by itself, and all that is wrong.
+
+    A field that is wrong hides how others contradict one another: these are looked at without it.
+
+    Args:
+        values: what was given.
+        model: what they should be.
+        instead: what stands for fields that are needed and wrong.
+    """
+    left, told = values, dict[str, None]()
+    while error := _error(left, model):
+        details = error.errors(include_url=False)
+        told |= dict.fromkeys(_problem(detail, model) for detail in details)
+        if not isinstance(left, Mapping):
+            break
+        kept: dict[str, Any] = reduce(_without, [d["loc"] for d in details], {**left})
+        before, left = left, {**instead, **kept}
+        if left == before:
+            break
+    return left, list(told)
+
+
+def _error(values: Any, model: type[BaseModel]) -> ValidationError | None:
     try:
-        return RunConfig.model_validate(values)
+        # Whatever the keys are; a constructor takes texts only.
+        model.__pydantic_validator__.validate_python(values, self_instance=model.__new__(model))
     except ValidationError as error:
-        raise FedbenchError(describe(error, RunConfig)) from None
+        return error
+    return None
 
 
-def describe(error: ValidationError, model: type[BaseModel]) -> str:
-    """All problems of a validation as one readable message."""
-    return f"The configuration cannot be used: {problems(error, model)}."
+def _without(values: dict[str, Any], place: Sequence[int | str]) -> dict[str, Any]:
+    """``values`` without what is at ``place``, or without what holds it, if nothing is there."""
+    name = next((key for key in values if place and str(key) == str(place[0])), None)
+    if name is None:
+        return values
+    inner, rest = values[name], {key: value for key, value in values.items() if key != name}
+    if len(place) == 1 or not isinstance(inner, Mapping) or place[1] not in inner:
+        return rest
+    return {**rest, name: _without(dict(inner), place[1:])}
 
 
-def problems(error: ValidationError, model: type[BaseModel]) -> str:
-    """Field, what was given and what is allowed, of every problem."""
-    return "; ".join(_problem(detail, model) for detail in error.errors())
+def _refusal(told: Sequence[str]) -> str:
+    return f"The configuration cannot be used: {listed(told)}."
+
+
+def listed(told: Sequence[str]) -> str:
+    """Problems in a row, each as long as a sentence can hold it; of very many, the first."""
+    short = [" ".join(one.split()) for one in told]
+    short = [one if len(one) <= _LONG else f"{one[:_LONG]}..." for one in short]
+    more = [f"and {len(short) - _MANY} more"] if len(short) > _MANY else []
+    return "; ".join([*short[:_MANY], *more])
 
 
 def _problem(detail: Mapping[str, Any], model: type[BaseModel]) -> str:
     field = ".".join(str(part) for part in detail["loc"]) or "configuration"
+    field = field if len(field) <= 100 and field.isprintable() else shown(field)
     if detail["type"] == "extra_forbidden":
         *parents, leaf = detail["loc"]
         allowed = _model_at(model, parents).model_fields
-        near = difflib.get_close_matches(str(leaf), allowed, n=1)
+        near = difflib.get_close_matches(str(leaf)[:100], allowed, n=1)
         hint = f", did you mean {near[0]}?" if near else ""
         return f"{field} is not a field{hint} (allowed: {', '.join(allowed)})"
     if detail["type"] == "missing":
         return f"{field} is missing"
     message = detail["msg"].removeprefix("Value error, ")
-    given = f"{field} = {detail['input']!r}: " if detail["loc"] else ""
+    given = f"{field} = {shown(detail['input'])}: " if detail["loc"] else ""
     return f"{given}{message[0].lower()}{message[1:]}"
 
 

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import errno
 import re
+import reprlib
 import traceback
+from typing import Any
 
 from fedbench.redaction import without_secrets
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 80
+_SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 3, 6, 6, 6
+
+
+def shown(value: Any) -> str:
+    """What somebody gave as a sentence can hold it, however long, deep or large it is."""
+    return _SHORT.repr(value)
 
 
 class FedbenchError(Exception):

@@ -92,7 +92,8 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise FedbenchError(f"{path} is missing.") from None
     except (ValueError, OSError, RecursionError) as error:
-        raise Damaged(f"{path} cannot be read as JSON ({error}): restore it.") from None
+        reason = " ".join(str(error).split())
+        raise Damaged(f"{path} cannot be read as JSON ({reason}): restore it.") from None
     if not isinstance(content, dict) or SEAL not in content:
         return content
     seal = content.pop(SEAL)
@@ -116,11 +117,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
             of ours.
     """
     try:
-        found = from_yaml(read_within(path, YAML_BYTES).decode())
+        text = read_within(path, YAML_BYTES).decode()
+        found = from_yaml(text)
+        if "\\ud" in text.lower():  # half of a character, which has no bytes
+            json.dumps(found, ensure_ascii=False, default=str, skipkeys=True).encode()
     except FileNotFoundError:
         raise FedbenchError(f"{path} does not exist: check the path.") from None
     except (OSError, ValueError) as error:
-        raise FedbenchError(f"{path} cannot be read as YAML ({error}): correct it.") from None
+        reason = " ".join(str(error).split())[:300]
+        raise FedbenchError(f"{path} cannot be read as YAML ({reason}): correct it.") from None
     if not isinstance(found, dict):
         raise FedbenchError(f"{path} must hold fields and values, such as task: fpb.")
     return found

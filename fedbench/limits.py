@@ -26,9 +26,13 @@ JSON_BYTES = 256 * MIB  #: of a record; that of a run of 10,000 sites takes some
 #: of a dataset's file, unpacked; MedMCQA's 182,822 training questions would take 109 MiB if they
 #: are as long as those of its other file, which we have
 DATA_BYTES = 512 * MIB
-LINE = MIB  #: characters of one line of a dataset; those of ours have some thousands
+LINE = 8 * MIB  #: characters of one line of a dataset; those of ours have some thousands
 ROWS = 5_000_000  #: of a dataset's file
 CELLS = 20_000_000  #: values in all columns of a Parquet file; MedMCQA has two million
+
+
+#: what PyYAML lets through of a value that is not what its tag says, such as ``!!int x``
+_ODD_YAML = (ArithmeticError, AttributeError, LookupError, TypeError)
 
 
 def read_within(path: Path, most: int) -> bytes:
@@ -90,6 +94,8 @@ def from_yaml(text: str) -> Any:
         raise ValueError(" ".join(str(error).split())) from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except _ODD_YAML:
+        raise ValueError("a value is not what its tag says") from None
 
 
 class _Plain(yaml.SafeLoader):

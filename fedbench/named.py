@@ -11,6 +11,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from fedbench.errors import shown
+
 Registry = Mapping[str, Callable[..., Any]]
 
 
@@ -46,19 +48,19 @@ def read(text: str, known: Registry, listed: Registry) -> tuple[str, dict[str, f
     """
     name, _, rest = text.partition(":")
     if name not in known:
-        raise ValueError(f"{name!r} is not known{_near(name, listed)}")
+        raise ValueError(f"{shown(name)} is not known{_near(name, listed)}")
     usual = defaults(known[name])
     options = {}
     for part in filter(None, rest.split(",")):
         key, _, value = part.partition("=")
         if key not in usual:
-            raise ValueError(f"{name} has no option {key!r}{_near(key, usual)}")
+            raise ValueError(f"{name} has no option {shown(key)}{_near(key, usual)}")
         if key in options:
             raise ValueError(f"{key} is given twice")
         options[key] = _number(value)
         if not math.isfinite(options[key]):
             example = f"{name}:{key}={usual[key]:g}"
-            raise ValueError(f"{key} = {value!r} is no number; write {example}")
+            raise ValueError(f"{key} = {shown(value)} is no number; write {example}")
     return name, options
 
 
@@ -76,6 +78,6 @@ def _number(text: str) -> float:
 
 
 def _near(given: str, known: Mapping[str, object]) -> str:
-    near = difflib.get_close_matches(given, known, n=1)
+    near = difflib.get_close_matches(given[:100], known, n=1)
     hint = f", did you mean {near[0]}?" if near else ""
     return f"{hint} (allowed: {', '.join(known) or 'none'})"

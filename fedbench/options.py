@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from fedbench.config import PartitionConfig, RunConfig
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.files import read_yaml
 from fedbench.limits import from_yaml
 from fedbench.policy import PolicyConfig
@@ -26,6 +26,8 @@ _SHOWN: tuple[tuple[type[BaseModel], str], ...] = (
     (PrivacyConfig, "privacy."),
     (SecureConfig, "secure."),
 )
+
+_LONGEST = 1000  #: characters of a value that is more than text
 
 #: what is off until one of its fields is given
 _OFF = {
@@ -76,7 +78,7 @@ def fields_from(extra: Sequence[str]) -> dict[str, Any]:
         option, joined, value = word.partition("=")
         text = value if joined else next(words, None)
         if text is None or not option.startswith("--"):
-            raise FedbenchError(f"Options are pairs such as --task fpb: {option} is not one.")
+            raise FedbenchError(f"Options are pairs such as --task fpb: {shown(option)} is none.")
         name = option.removeprefix("--").replace("-", "_")
         if name == "config":
             values |= read_yaml(Path(text))
@@ -94,10 +96,12 @@ def fields_from(extra: Sequence[str]) -> dict[str, Any]:
 def _mapping(name: str, value: Any) -> dict[str, Any]:
     if value is None or isinstance(value, dict):
         return value or {}
-    raise FedbenchError(f"{name} = {value!r} has no parts: give --{name}.FIELD options only.")
+    raise FedbenchError(f"{name} = {shown(value)} has no parts: give --{name}.FIELD options only.")
 
 
 def _value(text: str) -> Any:
+    if len(text) > _LONGEST:
+        return text
     if "e" in text.lower():
         with suppress(ValueError):
             return float(text)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,9 +19,10 @@ from fedbench.config import (
     RunConfig,
     Setting,
     describe,
+    listed,
     parse_config,
 )
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.files import read_json, read_yaml
 from fedbench.frozen import Frozen
 from fedbench.hashing import sha256_json, short
@@ -139,29 +142,50 @@ def read_spec(name: str) -> ProfileSpec:
     """
     own = name.endswith(".yml")
     path = Path(name) if own else _FOLDER / f"{name}.yml"
-    if not path.exists() or (not own and Path(name).name != name):
+    if not isfile(path) or (not own and Path(name).name != name):
         known = ", ".join(profile_names())
-        raise FedbenchError(f"There is no profile {name!r}: use one of {known}, or a .yml file.")
+        raise FedbenchError(
+            f"There is no profile {shown(name)}: use one of {known}, or a .yml file."
+        )
+    values = read_yaml(path)
     try:
-        return ProfileSpec.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise FedbenchError(f"{path.name}: {describe(error, ProfileSpec)}") from None
+        return ProfileSpec.model_validate(values)
+    except ValidationError:
+        raise FedbenchError(f"{path.name}: {describe(values, ProfileSpec)}") from None
 
 
 def load(name: str) -> Profile:
     """The profile with its tuned values filled in and every run resolved.
 
     Raises:
-        FedbenchError: unknown profile, a bad file, or values that were never tuned.
+        FedbenchError: unknown profile, a bad file, or values that were never tuned: all that is
+            wrong with any of its tasks and runs in one message.
     """
     spec = read_spec(name)
-    for task in sorted({task for grid in spec.grid for task in grid.tasks}):
-        check_name(task)
     tuned = tuned_values(spec.tuned_by or name)
-    runs = dict.fromkeys(
-        config for cell, grid in cells(spec) for config in _runs(spec, grid, cell, tuned)
-    )
+    runs, told = dict[RunConfig, None](), dict[str, None]()
+    for task in sorted({task for grid in spec.grid for task in grid.tasks}):
+        with _noted(told):
+            check_name(task)
+    for cell, grid in cells(spec):
+        with _noted(told):
+            for values in _runs(spec, grid, cell, tuned):
+                with _noted(told):
+                    runs[resolve(parse_config(values))] = None
+    if not runs and not told:
+        told["its grid names no run: every list of it needs an entry"] = None
+    if told:
+        raise FedbenchError(f"{short_name(name)}: {listed([one.rstrip('.') for one in told])}.")
     return Profile(short_name(name), spec.title, spec.minutes, tuple(runs))
+
+
+@contextmanager
+def _noted(told: dict[str, None]) -> Iterator[None]:
+    """What is wrong inside the block is told later, each problem once."""
+    try:
+        yield
+    except FedbenchError as error:
+        told[str(error)] = None
 
 
 def cells(spec: ProfileSpec) -> Iterator[tuple[Cell, GridSpec]]:
@@ -279,7 +303,8 @@ def tuning_digest(content: Mapping[str, Any]) -> str:
 
 def _runs(
     spec: ProfileSpec, grid: GridSpec, cell: Cell, tuned: Mapping[str, Any]
-) -> Iterator[RunConfig]:
+) -> Iterator[dict[str, Any]]:
+    """What each run of a cell is described by."""
     for setting, partition, seed in settings_of(spec, grid):
         given = {**spec.common, **grid.common}
         coded = [{"codec": codec} for codec in grid.codecs if setting == "federated"]
@@ -295,7 +320,7 @@ def _runs(
             "partition": partition.model_dump(),
         }
         for codec in coded or [{}]:
-            yield resolve(parse_config(values | codec))
+            yield values | codec
 
 
 def _tuned(

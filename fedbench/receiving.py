@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from fedbench.config import RunConfig
-from fedbench.errors import Damaged
+from fedbench.errors import Damaged, shown
 from fedbench.files import read_json, write_json
 from fedbench.models.tensors import Tensors
 from fedbench.snapshots import damaged, keep, kept
-from fedbench.wire import BadPayload, Schema, schema_of, shown, tensors_of
+from fedbench.wire import BadPayload, Schema, schema_of, tensors_of
 from fedbench.wire.schema import digest, read
 
 Header = Mapping[str, Any]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from fedbench.attacks import NONE, attack_of
 from fedbench.attacks import canonical as canonical_attack
 from fedbench.attacks import wrong_with as wrong_with_attack
 from fedbench.cohorts import expected_size
-from fedbench.config import RunConfig, parse_config
-from fedbench.errors import FedbenchError
+from fedbench.config import RunConfig, examined, parse_config
+from fedbench.errors import FedbenchError, shown
 from fedbench.faults import canonical as canonical_faults
 from fedbench.faults import wrong_with as wrong_with_faults
 from fedbench.faults.validity import impossible as impossible_faults
@@ -47,7 +48,7 @@ def checked(values: Mapping[str, Any]) -> RunConfig:
         config = parse_config(values)
     except FedbenchError as error:
         told.append(str(error))
-        config = parse_config({"task": "", **_sound(values)})
+        config = _sound(values)
     for check in (resolve, check_sources):
         try:
             check(config)
@@ -58,17 +59,14 @@ def checked(values: Mapping[str, Any]) -> RunConfig:
     return resolve(config)
 
 
-def _sound(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``values`` with which nothing is wrong by themselves."""
-
-    def fits(name: str) -> bool:
-        try:
-            parse_config({"task": "", name: values[name]})
-        except FedbenchError:
-            return False
-        return True
-
-    return {name: value for name, value in values.items() if fits(name)}
+def _sound(values: Mapping[str, Any]) -> RunConfig:
+    """As much of ``values`` as nothing is wrong with, so that more can be told of the rest."""
+    left, _ = examined(values, RunConfig, task="")
+    config = parse_config({"task": ""})
+    for name in (*left, *left):  # twice: some have a meaning beside others only
+        with suppress(FedbenchError):
+            config = parse_config({**dict(config), name: left[name]})
+    return config
 
 
 def resolve(config: RunConfig) -> RunConfig:
@@ -83,9 +81,10 @@ def resolve(config: RunConfig) -> RunConfig:
         FedbenchError: all names that are not registered and all combinations without a meaning,
             in one message.
     """
-    problems = [*_unknown(config)]
-    if config.method in METHODS:
-        problems += _impossible(config)
+    # What contradicts what is told beside names that are not known, as if the method were another.
+    known = config.method in METHODS
+    other = config if known else config.model_copy(update={"method": "lora", "compute": None})
+    problems = [*_unknown(config), *_impossible(other)]
     if problems:
         raise FedbenchError(f"There is no such choice: {'; '.join(problems)}.")
     return _canonical(config)
@@ -146,7 +145,7 @@ def _ruled_out(config: RunConfig) -> list[str]:
             "labels = shuffled has no meaning where a prompt shows its options: the right one "
             "would still stand among them; take a prompt without them, as where text is scored."
         )
-    goal = attack_of(config.attack).goal
+    goal = None if wrong_with_attack(config.attack) else attack_of(config.attack).goal
     if goal and goal.triggered and spec.options and not shown:
         problems.append(
             f"attack = {config.attack!r} has no target in task {spec.name}, whose first option is "
@@ -191,9 +190,9 @@ def _unknown(config: RunConfig) -> Iterable[str]:
     for field, registry in registries.items():
         given = getattr(config, field)
         if given not in registry:
-            near = difflib.get_close_matches(given, registry, n=1)
+            near = difflib.get_close_matches(given[:100], registry, n=1)
             hint = f", did you mean {near[0]}?" if near else ""
-            yield f"{field} = {given!r} is not known{hint} (allowed: {', '.join(registry)})"
+            yield f"{field} = {shown(given)} is not known{hint} (allowed: {', '.join(registry)})"
     if problem := wrong_with(config.rule):
         yield problem
     if problem := wrong_with_attack(config.attack):

@@ -17,7 +17,7 @@ from torch import nn
 from fedbench import masking, receiving
 from fedbench.attacks.attack import HONEST, Attack
 from fedbench.config import RunConfig
-from fedbench.errors import Damaged, FedbenchError
+from fedbench.errors import Damaged, FedbenchError, shown
 from fedbench.evaluate import gold_loss, predict, score
 from fedbench.faults.fault import SAFE, Crashed, Mishap
 from fedbench.models.deltas import fold
@@ -50,7 +50,6 @@ from fedbench.wire import (
     packed,
     schema_of,
     seal,
-    shown,
     told_by,
 )
 from fedbench.wire.codecs import codec_of

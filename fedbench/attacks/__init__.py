@@ -21,7 +21,7 @@ from fedbench.attacks.replay import replay
 from fedbench.attacks.scaling import scaling
 from fedbench.attacks.sign_flip import sign_flip
 from fedbench.attacks.wrong_shape import wrong_shape
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 
 ATTACKS: dict[str, Callable[..., Attack]] = {
     "sign-flip": sign_flip,
@@ -58,7 +58,7 @@ def parts_of(text: str) -> tuple[Attack, ...]:
     try:
         return tuple(named.made(word, ATTACKS, ATTACKS) for word in _words(text))
     except ValueError as error:
-        raise FedbenchError(f"attack = {text!r}: {error}.") from None
+        raise FedbenchError(f"attack = {shown(text)}: {error}.") from None
 
 
 @lru_cache

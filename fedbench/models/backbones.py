@@ -9,10 +9,11 @@ import hashlib
 import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
+from os.path import isdir
 from pathlib import Path
 from typing import Any
 
-from fedbench.errors import Damaged, FedbenchError
+from fedbench.errors import Damaged, FedbenchError, shown
 from fedbench.files import read_json
 from fedbench.manifests import MANIFEST, harmed
 from fedbench.models.fresh_weights import SUFFIX, untrained
@@ -55,11 +56,11 @@ def locate(name: str) -> Path:
 def _located(name: str) -> Path:
     if name in BUILT_IN:
         return _checked(shipped(f"backbones/{name}"))
-    if Path(name).is_dir():
+    if isdir(name):
         return _checked(Path(name).resolve())
     if name.count("/") != 1 or name.startswith((".", "/")):
         raise FedbenchError(
-            f"There is no backbone {name!r}: give a built-in one ({', '.join(BUILT_IN)}), "
+            f"There is no backbone {shown(name)}: give a built-in one ({', '.join(BUILT_IN)}), "
             "a directory that exists, or a Hugging Face id such as Qwen/Qwen2.5-0.5B."
         )
     return _checked(_from_hub(name))

@@ -107,8 +107,8 @@ def check_parameters(notebook: Path, given: Parameters) -> None:
     declared = declared_parameters(notebook)
     unknown, missing = sorted({*given} - declared), sorted(declared - {*given})
     if unknown or missing:
-        problems = [f"does not declare {', '.join(unknown)}"] if unknown else []
-        problems += [f"is not given {', '.join(missing)}"] if missing else []
+        problems = [f"does not declare {', '.join(unknown)[:300]}"] if unknown else []
+        problems += [f"is not given {', '.join(missing)[:300]}"] if missing else []
         raise FedbenchError(
             f"Notebook {notebook.name} {' and '.join(problems)}: its cell tagged 'parameters' must "
             f"declare exactly {', '.join(sorted(given))}."
@@ -128,9 +128,10 @@ def declared_parameters(notebook: Path) -> set[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "no cell with tag parameters": said by our caller
             return set(papermill.inspect_notebook(str(notebook)))
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # nbformat raises whatever it stumbles over
+        reason = " ".join(str(error).split())[:200]
         raise FedbenchError(
-            f"Notebook {notebook} cannot be read ({error}): restore it with git checkout."
+            f"Notebook {notebook} cannot be read ({reason}): restore it with git checkout."
         ) from None
 
 

@@ -92,10 +92,11 @@ def read_claims(path: Path | None = None) -> Claims:
         FedbenchError: the file is missing, or all that is wrong with it in one message.
     """
     path = path or shipped(FILE)
+    values = read_yaml(path)
     try:
-        return Claims.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise FedbenchError(f"{path}: {describe(error, Claims)}") from None
+        return Claims.model_validate(values)
+    except ValidationError:
+        raise FedbenchError(f"{path}: {describe(values, Claims)}") from None
 
 
 def digest(stated: Claims) -> str:

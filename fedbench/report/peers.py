@@ -44,10 +44,11 @@ def published() -> tuple[Published, ...]:
         FedbenchError: the file is missing or says something that it cannot.
     """
     path = shipped("peers.yml")
+    values = read_yaml(path)
     try:
-        return _File.model_validate(read_yaml(path)).values
-    except ValidationError as error:
-        raise FedbenchError(f"{path.name}: {describe(error, _File)}") from None
+        return _File.model_validate(values).values
+    except ValidationError:
+        raise FedbenchError(f"{path.name}: {describe(values, _File)}") from None
 
 
 def beside_others(runs: Iterable[Run]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fedbench import named
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.rules.defective import DEFECTIVE
 from fedbench.rules.fedadagrad import fedadagrad
 from fedbench.rules.fedadam import fedadam
@@ -82,7 +82,7 @@ def rule_of(text: str) -> Rule:
     try:
         rule: Rule = named.made(text, _NAMED, RULES)
     except ValueError as error:
-        raise FedbenchError(f"rule = {text!r}: {error}.") from None
+        raise FedbenchError(f"rule = {shown(text)}: {error}.") from None
     return rule
 
 

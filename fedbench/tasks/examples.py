@@ -118,9 +118,14 @@ def _options(spec: TaskSpec, row: Row) -> tuple[str, ...] | None:
         # By key, because an answer names the key: "A" is not whatever happens to stand first.
         held = found[0]
         listed = [held[key] for key in sorted(held)] if isinstance(held, Mapping) else held
-        if isinstance(listed, str) or any(value in (None, "") for value in listed):
+        found = listed if isinstance(listed, list) else []
+        if any(value is None or not _clean(value) for value in found) or not found:
             raise FedbenchError(f"{row.where}: an option is empty; complete the row or remove it.")
-        found = list(listed)
+    if spec.options and not 2 <= len(found) <= len(LETTERS):
+        raise FedbenchError(
+            f"{row.where}: a question has {len(found)} options, and 2 to {len(LETTERS)} have "
+            "letters; correct the row or remove it."
+        )
     options = tuple(_clean(value) for value in found)
     if len({option.casefold() for option in options}) == len(options):
         return options

@@ -8,14 +8,15 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.limits import DATA_BYTES, JSON_BYTES, LINE, ROWS, from_json, read_within
-from fedbench.tasks.parquet import rows_of
+from fedbench.tasks.parquet_apart import rows_apart
 
 Parsed = Iterator[tuple[str, dict[str, Any]]]
 Parser = Callable[[Path, str], Parsed]
@@ -26,9 +27,13 @@ AGAIN = "the file seems damaged or cut short: fetch it again"
 def read_csv(path: Path, encoding: str) -> Parsed:
     """Comma-separated values with a header line (``.tsv``: separated by tabs)."""
     delimiter = "\t" if path.suffix == ".tsv" else ","
+    csv.field_size_limit(LINE)  # of one text, which may be as long as its line
     lines = _lines(_text(path, encoding), path, keepends=True)
     reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
+        names = reader.fieldnames or ()
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise FedbenchError(f"{path} has two columns {shown(twice)}: rename one of them.")
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if None in row or None in row.values():
@@ -63,13 +68,7 @@ def read_json(path: Path, encoding: str) -> Parsed:
 
 def read_parquet(path: Path, encoding: str) -> Parsed:
     """A Parquet table."""
-    import pyarrow
-
-    try:
-        rows = rows_of(path)
-    except (pyarrow.ArrowException, OSError):
-        raise FedbenchError(f"{path} is not a Parquet table; {AGAIN}.") from None
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(rows_apart(path), start=1):
         yield f"{path}, row {number}", row
 
 
@@ -137,15 +136,22 @@ def _text(path: Path, encoding: str) -> str:
     try:
         content = read_within(path, DATA_BYTES)
         _refuse_other_than_latin1(content, encoding, path)
-        return content.decode(encoding).replace("\r\n", "\n").removeprefix("\ufeff")
+        text = content.decode(encoding)
+        text.encode()  # some encodings can write half of a character, which is none
+        return text.replace("\r\n", "\n").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise FedbenchError(
             f"{path}, byte {error.start}: not {encoding} text; set encoding in the task's file, "
             "or fetch the file again."
         ) from None
-    except LookupError:
+    except UnicodeError:
         raise FedbenchError(
-            f"encoding {encoding!r} is not known: correct the task's file."
+            f"{path} is not {shown(encoding)} text; set encoding in the task's file, or fetch the "
+            "file again."
+        ) from None
+    except (LookupError, ValueError):
+        raise FedbenchError(
+            f"encoding {shown(encoding)} is not known: correct the task's file."
         ) from None
     except OSError as error:
         raise FedbenchError(f"{path} cannot be read ({error.strerror}).") from None
@@ -193,9 +199,23 @@ def _whole(text: str, path: Path) -> Any:
 
 def _json(text: str, where: str) -> Any:
     try:
-        return from_json(text)
+        found = from_json(text)
     except ValueError:
         raise FedbenchError(f"{where}: not valid JSON; {AGAIN}.") from None
+    if "\\ud" in text.lower():
+        _refuse_half_characters(found, where)
+    return found
+
+
+def _refuse_half_characters(found: Any, where: str) -> None:
+    """JSON can write half of a surrogate pair, which is no character and has no bytes."""
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise FedbenchError(
+            f"{where}: half of a character (a lone surrogate, such as of an emoji that was cut); "
+            "complete the text or remove it."
+        ) from None
 
 
 def _object(value: Any, where: str) -> dict[str, Any]:

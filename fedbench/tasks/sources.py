@@ -125,7 +125,7 @@ READERS: Mapping[str, Reader] = {
 
 def _find(layout: LayoutSpec, places: Sequence[Path]) -> tuple[tuple[Role, str, str], ...] | None:
     for place in places:
-        if all((place / name).is_file() for _, name in _names(layout)):
+        if all(os.path.isfile(place / name) for _, name in _names(layout)):
             paths = [(role, within(place, name)) for role, name in _names(layout)]
             return tuple((role, str(path), sha256_file(path)) for role, path in paths)
     return None

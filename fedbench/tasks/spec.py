@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from fedbench.errors import shown
 from fedbench.frozen import Frozen
 from fedbench.tasks.answers import ANSWERS
 from fedbench.tasks.task import Scoring
@@ -38,6 +39,8 @@ class AnswerSpec(Frozen):
     def _score_needs_thresholds(self) -> Self:
         if self.kind == "score" and self.thresholds is None:
             raise ValueError("kind score needs thresholds, e.g. [-0.1, 0.1]")
+        if self.thresholds is not None and self.thresholds[0] > self.thresholds[1]:
+            raise ValueError("thresholds: the first must not be above the second")
         return self
 
 
@@ -217,7 +220,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def _one_of(name: str, registry: Mapping[str, Any]) -> str:
     if name not in registry:
-        raise ValueError(f"{name!r} is not known (use one of {', '.join(sorted(registry))})")
+        raise ValueError(f"{shown(name)} is not known (use one of {', '.join(sorted(registry))})")
     return name
 
 
@@ -238,11 +241,12 @@ def _complete_roles(roles: Mapping[Role, tuple[str, ...]]) -> Mapping[Role, tupl
 def _expand(values: Mapping[str, Any]) -> dict[str, Any]:
     """Short forms a person may write, in their full form."""
     full = dict(values)
-    scoring = full.setdefault("scoring", "text" if "options" in full else "label")
+    scoring = str(full.setdefault("scoring", "text" if "options" in full else "label"))
     for key in ("prompt", "blind_prompt"):
         if isinstance(full.get(key), str):
             full[key] = {scoring: full[key]}
-    if any(isinstance(label, bool) for label in full.get("labels") or ()):
+    labels = full.get("labels")
+    if isinstance(labels, list | Mapping) and any(isinstance(label, bool) for label in labels):
         raise ValueError("labels: YAML reads yes, no, on and off as true and false: quote them")
     if isinstance(full.get("labels"), list):
         full["labels"] = {str(label): str(label) for label in full["labels"]}
@@ -270,12 +274,18 @@ def _problems_of(spec: TaskSpec) -> list[str]:
         for scoring, template in templates
         if not _is_plain(template)
     ]
+    problems += [f"prompt.{scoring} is empty" for scoring, template in templates if not template]
     if spec.scoring not in spec.prompt:
         problems.append(f"prompt has no template for scoring {spec.scoring}")
     elif spec.scoring not in spec.blind_prompt and "\n" not in spec.prompt[spec.scoring]:
         problems.append("blind_prompt is missing: a prompt of one line needs one")
     if spec.scoring == "label" and len(set(spec.labels.values())) < 2:
         problems.append("labels must name at least two classes")
+    classes = list(dict.fromkeys(spec.labels.values()))
+    if any(text != " ".join(text.split()) or not text for text in classes):
+        problems.append("labels: a class is named by text without white space around or doubled")
+    if spec.answer.kind == "score" and len(spec.labels) != 3:
+        problems.append("labels must name three classes for answer.kind score: low, middle, high")
     if spec.scoring == "letter" and "options" not in fields_of(spec.prompt.get("letter", "")):
         problems.append(
             "prompt.letter does not show {options}: without them a letter means nothing"

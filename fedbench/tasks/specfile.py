@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from os.path import isfile
 from pathlib import Path
 from typing import get_args
 
 from pydantic import ValidationError
 
-from fedbench.config import problems
-from fedbench.errors import FedbenchError
+from fedbench.config import examined, listed
+from fedbench.errors import FedbenchError, shown
 from fedbench.files import read_yaml
 from fedbench.tasks.defective import apart
 from fedbench.tasks.spec import TaskSpec
@@ -40,8 +41,8 @@ def read_spec(name_or_path: str) -> tuple[TaskSpec, Path | None]:
         values["scoring"] = scoring
     try:
         spec = TaskSpec.model_validate(values)
-    except ValidationError as error:
-        told = problems(error, TaskSpec)
+    except ValidationError:
+        told = listed(examined(values, TaskSpec)[1])
         raise FedbenchError(f"{path} does not describe a task: {told}.") from None
     return spec, None if path.parent == SPECS else path.resolve().parent
 
@@ -72,16 +73,16 @@ def _parts(name_or_path: str) -> tuple[str, str]:
 
 def _spec_path(name: str) -> Path:
     if name.endswith(_ENDINGS):
-        if not Path(name).is_file():
-            raise FedbenchError(f"The task file {name} does not exist: check the path.")
+        if not isfile(name):
+            raise FedbenchError(f"The task file {name[:1000]} does not exist: check the path.")
         return Path(name)
     path = SPECS / f"{name}.yml"
-    if "/" in name or not path.is_file():
+    if "/" in name or not isfile(path):
         known = sorted(entry.stem for entry in SPECS.glob("*.yml"))
         near = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise FedbenchError(
-            f"There is no task {name!r}{hint}: use one of {', '.join(known)}, or the path of a "
-            "YAML file."
+            f"There is no task {shown(name)}{hint}: use one of {', '.join(known)}, or the path of "
+            "a YAML file."
         )
     return path

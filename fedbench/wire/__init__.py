@@ -11,10 +11,11 @@ import math
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+from fedbench.errors import FedbenchError
 from fedbench.phases import phase
 from fedbench.wire import schema as schemas
 from fedbench.wire.codecs import Codec, codec_of
-from fedbench.wire.frame import FOREIGN, BadPayload, framed, opened, seal, shown
+from fedbench.wire.frame import FOREIGN, BadPayload, framed, opened, seal
 from fedbench.wire.schema import Schema, schema_of
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ __all__ = [
     "packed",
     "schema_of",
     "seal",
-    "shown",
     "tensors_of",
     "told_by",
 ]
@@ -157,8 +157,6 @@ def _schema(header: Mapping[str, Any], known: Mapping[str, Schema]) -> Schema:
 
 
 def _codec(header: Mapping[str, Any]) -> Codec:
-    from fedbench.errors import FedbenchError
-
     try:
         return codec_of(str(header.get("codec")))
     except FedbenchError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,18 +19,8 @@ _START = len(_MAGIC) + _HASH
 FOREIGN = "A payload is whole, but was not written by fedbench."
 
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 40
-_SHORT.maxlevel = _SHORT.maxlist = _SHORT.maxdict = 2
-
-
 class BadPayload(FedbenchError):
     """These bytes are no payload of ours, were damaged on their way, or do not fit."""
-
-
-def shown(value: Any) -> str:
-    """Something foreign as a sentence can hold it, however long, deep or large it is."""
-    return _SHORT.repr(value)
 
 
 def framed(header: Mapping[str, Any], body: bytes) -> bytes:

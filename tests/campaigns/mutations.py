@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import resource
 import time
 import traceback
@@ -192,7 +193,8 @@ class Outcome:
             self.taken += 1
         except allowed as error:
             told = str(error)
-            self.refused[f"{name}: {''.join(c for c in told if not c.isdigit())[:60]}"] += 1
+            kind = " ".join(word for word in told.split() if not re.search(r"[\d/]", word))
+            self.refused[f"{name}: {kind[:60]}"] += 1
             if len(told) > 2000 or "\n" in told:
                 self._find(name, f"not one sentence: {told[:300]!r}", content)
         except Exception as error:

@@ -60,6 +60,7 @@ SCHEMA = schema_of(TENSORS)
 #: of uploads; error feedback and what a site was told before change nothing for who reads
 CODECS = ("fp32", "fp16", "int8", "int4", "top-k:share=0.1", "ef+top-k:share=0.2+int8", "sign",
           "low-rank:rank=1", "bf16", "top-k:share=0.3+low-rank+int4")  # fmt: skip
+PRIVATE = {"unit": "example", "clip": 1.0, "noise": 1.0, "examples": 4, "accountant": "rdp"}
 #: bytes of address space that small inputs may need: threads of torch take some, too
 ROOM = 2 << 30
 GROWTH = 600 << 20  #: of resident memory, from first to last input
@@ -146,9 +147,10 @@ def messages(folder: Path) -> list[Reader]:
     """A site: messages to train, validate and personalise, under rules and codecs that differ."""
     found = []
     for number, values in enumerate(
-        ({}, {"codec_down": "delta+int8", "codec": "ef+int8"},
+        ({},
+         {"codec_down": "delta+int8", "codec": "ef+int8"},
          {"rule": "scaffold", "optimizer": "sgd"},
-         {"privacy": {"unit": "example", "clip": 1.0, "noise": 1.0, "examples": 4}})
+         {"privacy": PRIVATE})
     ):  # fmt: skip
         config = bigram.config(**values)
         context = bigram.contexts(HELD, config, folder / str(number))[SITE]

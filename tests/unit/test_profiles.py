@@ -315,6 +315,28 @@ def test_a_field_that_no_run_has_is_told(own):
         load("own")
 
 
+def test_all_problems_of_all_runs_of_a_profile_are_told_at_once(own):
+    block = {"backbones": ["b"], "seeds": [0], "settings": ["federated"],
+             "common": {"learning_rate": 0.1}}  # fmt: skip
+    write(own, "own", grid=[
+        {**block, "tasks": ["nope", "neither"], "methods": ["lorra"]},
+        {**block, "tasks": ["fpb"], "methods": ["lora"], "rules": ["fedavgg", "scaffold"]},
+        {**block, "tasks": ["fpb"], "methods": ["ia3"], "common": {"rounds": 0, "rank": "x"}},
+    ])  # fmt: skip
+    with pytest.raises(FedbenchError) as caught:
+        load("own")
+    for clause in ("no task 'nope'", "no task 'neither'", "method = 'lorra'", "rule = 'fedavgg'",
+                   "scaffold", "rounds = 0", "rank = 'x'"):  # fmt: skip
+        assert clause in str(caught.value)
+    assert str(caught.value).count("method = 'lorra'") == 1
+
+
+def test_a_profile_without_a_run_is_refused(own):
+    write(own, "own", grid=[{"tasks": [], "backbones": [], "methods": [], "seeds": []}])
+    with pytest.raises(FedbenchError, match="its grid names no run"):
+        load("own")
+
+
 def test_tuned_values_are_those_of_the_file(own, monkeypatch, tmp_path):
     path = tmp_path / "tuning.json"
     content = {"own": {"cells": {"key": {"passes": 1}}}}

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from fedbench import named
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.wire.codecs.blocks import int4, int8
 from fedbench.wire.codecs.codec import Codec
 from fedbench.wire.codecs.floats import bf16, fp16, fp32
@@ -51,7 +51,7 @@ def wrong_with(field: str, text: str) -> str:
     try:
         _made(text)
     except ValueError as error:
-        return f"{field} = {text!r}: {error}"
+        return f"{field} = {shown(text)}: {error}"
     return ""
 
 
