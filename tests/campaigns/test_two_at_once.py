@@ -9,12 +9,14 @@ from collections import Counter
 
 import pytest
 
+from fedbench import collecting
 from fedbench.config import RunConfig
 from fedbench.locks import is_held
 from fedbench.resolving import resolve
 from tests.campaigns import sharing
 
 RUNS = 5
+RESULTS = {"adapters", "items.parquet", "lock", "manifest.json", "partition.json", "run.json"}
 EVENTS = ("nothing", "a grid is killed", "a worker is killed", "a worker stands still")
 
 
@@ -57,7 +59,8 @@ def _ended(processes, home):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_processes_on_the_same_grid_compute_nothing_twice(campaign, toy, tmp_path):
+def test_processes_on_the_same_grid_compute_nothing_twice(campaign, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(collecting, "_planned", dict)
     configs = [
         resolve(RunConfig.model_validate({**toy, "rounds": 3, "passes": 3, "seed": seed}))
         for seed in range(RUNS)
@@ -91,10 +94,14 @@ def test_processes_on_the_same_grid_compute_nothing_twice(campaign, toy, tmp_pat
         done = Counter(one.run for one in found if one.kind == "ended")
         broken = _under_way(home)
         assert max(done.values()) == 1, (event, done)
-        assert not [path for path in home.rglob(".*.*") if path.parent != home]
         assert {one.grid for one in broken} <= killed, (event, broken)
         assert sharing.results(home) == undisturbed
         assert not any(is_held(path) for path in home.glob("runs/*/lock"))
+        monkeypatch.setenv("FEDBENCH_HOME", str(home))
+        collecting.collect(remove=True)
+        left = {path.name for path in home.glob("runs/*/*")} | {*map(str, home.rglob(".*.*"))}
+        assert left <= RESULTS
+        assert sharing.results(home) == undisturbed
         events[event] += 1
         told["computed"] += len(found) - sum(done.values())
         told["tidied"] += sum(int((home / "removed").read_text()) for _ in tidying)

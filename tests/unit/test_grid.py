@@ -8,6 +8,8 @@ from fedbench import freshness, grid, store
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
+from fedbench.locks import Busy, locked
+from fedbench.resolving import resolve
 
 
 def configs(count):
@@ -82,6 +84,17 @@ def test_a_run_that_kills_every_worker_is_told_from_its_neighbours(pool):
     with pytest.raises(FedbenchError, match=r"1 of 4 runs could not be done.*was killed"):
         grid.ensure_runs(wanted, progress=False)
     assert [store.exists(config.id) for config in wanted] == [True, True, False, True]
+
+
+def test_a_worker_does_not_wait_for_a_run_that_another_has_in_hand(monkeypatch):
+    import multiprocessing
+
+    config = resolve(RunConfig(task="lookalike_fpb", backbone="fedbench-llama"))
+    monkeypatch.setattr(grid, "_done", multiprocessing.get_context("spawn").Value("d", 0.0))
+    monkeypatch.setattr("fedbench.running._compute", None)
+    with locked(store.lock(config.id)), pytest.raises(Busy):
+        grid._one(config)
+    assert grid._done.value == 0.0
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from fedbench.budgets import spent
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
 from fedbench.exporting import export
+from fedbench.locks import is_held
 from fedbench.resolving import resolve
 from fedbench.running import run
 from tests import toys
@@ -458,3 +459,21 @@ def test_what_makes_a_run_slower_is_told_once(caplog, said, blocks, prefix, emul
     for _ in range(2):
         running._tell_how("toy", emulated, blocks, prefix)
     assert [said in record.getMessage() for record in caplog.records] == [True] * bool(said)
+
+
+def test_a_run_that_is_replaced_while_it_is_looked_at_is_looked_at_again_under_its_lock(
+    monkeypatch,
+):
+    looks = []
+
+    def usable(config, again):
+        looks.append(is_held(store.lock(config.id)))
+        if len(looks) == 1:
+            raise FedbenchError("manifest.json is missing")
+        return True
+
+    monkeypatch.setattr(running, "_usable", usable)
+    monkeypatch.setattr(store, "load", lambda run_id: run_id)
+    config = resolve(RunConfig(task="lookalike_fpb", backbone="fedbench-llama"))
+    assert running.run(config) == config.id
+    assert looks == [False, True]
