@@ -1,7 +1,7 @@
 # fedbench needs Python 3.11 to 3.13 and make; everything else is installed into .venv on first use.
 #
-#   PROFILE      tiny | smoke | cpu | cpu-hub | rules | heterogeneity | bytes | gallery | attacks | privacy |
-#                pretraining | paper: which grid `figures` and `tune` compute, and which one `verify` and `compare` look at
+#   PROFILE      tiny | smoke | cpu | cpu-hub | rules | heterogeneity | bytes | gallery | attacks | faults |
+#                privacy | pretraining | paper: which grid `figures` and `tune` compute, and which one `verify` and `compare` look at
 #   PYTHON       the Python that .venv is made from (default: the first on PATH that fits)
 #   EXTRAS       what is installed beside the runtime: dev (default) or dev,flower; .venv remembers it
 #   TORCH_INDEX  where PyTorch comes from: the CPU build by default. For an NVIDIA GPU, in a fresh
@@ -31,7 +31,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 .PHONY: help doctor figures report verify compare status plan test test-slow test-real test-all soak vulnerabilities lint format bench profile energy controls tune backbones notebooks env lock wheel clean FORCE
 
 help: ## Show this list
-	@echo "make TARGET [PROFILE=tiny|smoke|cpu|cpu-hub|rules|heterogeneity|bytes|gallery|attacks|privacy|pretraining|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
+	@echo "make TARGET [PROFILE=tiny|smoke|cpu|cpu-hub|rules|heterogeneity|bytes|gallery|attacks|faults|privacy|pretraining|paper] [PYTHON=...] [EXTRAS=...] [TORCH_INDEX=...]"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
 

@@ -22,6 +22,7 @@ def of_the_wire(run: Run) -> Iterator[str]:
     if run.config.privacy is not None and run.rounds:
         yield _epsilon(run)
     yield from _hostile(run)
+    yield from _failing(run)
     yield from _refused(run)
 
 
@@ -77,6 +78,22 @@ def _hostile(run: Run) -> Iterator[str]:
     if "success_without_trigger" in told:
         line += f", and on {100 * told['success_without_trigger']:.0f} % without its trigger"
     yield line
+
+
+def _failing(run: Run) -> Iterator[str]:
+    """How many rounds had faults, and what came of it; simulated seconds are called so."""
+    struck = [record for record in run.rounds if record.get("faults")]
+    if not struck:
+        return
+    again = sum(len(whys) for r in run.rounds for whys in (r.get("asked_again") or {}).values())
+    lost = sum(len(record.get("refused") or ()) for record in run.rounds)
+    abandoned = sum(bool(record.get("abandoned")) for record in run.rounds)
+    waited = sum(record.get("waited") or 0.0 for record in run.rounds)
+    yield (
+        f"faults: in {len(struck)} of {len(run.rounds)} rounds; sites were asked again {again} "
+        f"times, {lost} answers were lost in the end, {abandoned} rounds abandoned, and {waited:g} "
+        "simulated seconds waited"
+    )
 
 
 def _refused(run: Run) -> Iterator[str]:

@@ -53,6 +53,8 @@ from fedbench.report.energy import (
 )
 from fedbench.report.energy_bars import energy_figure, save_energy_figure
 from fedbench.report.energy_parts import component_table, extrapolated
+from fedbench.report.faults import faults, say_faults
+from fedbench.report.faults_figure import faults_caption, faults_figure
 from fedbench.report.figures import (
     composition_figure,
     convergence_figure,
@@ -165,6 +167,9 @@ __all__ = [
     "epsilon_caption",
     "epsilon_figure",
     "extrapolated",
+    "faults",
+    "faults_caption",
+    "faults_figure",
     "folder",
     "full_caption",
     "full_table",
@@ -221,6 +226,7 @@ __all__ = [
     "say_contribution",
     "say_convergence",
     "say_energy",
+    "say_faults",
     "say_gallery",
     "say_heterogeneity",
     "say_joining",

@@ -20,7 +20,7 @@ from fedbench.rules import RULES, rule_of
 
 NAMES = profile_names()
 #: profiles that compare federations and nothing else
-FEDERATED_ALONE = ("bytes", "gallery", "attacks", "privacy")
+FEDERATED_ALONE = ("bytes", "gallery", "attacks", "faults", "privacy")
 
 
 @pytest.fixture
@@ -141,6 +141,26 @@ def test_attacks_meet_sites_that_train_with_what_the_search_chose_for_fedavg():
     found = profiles.tuned_values("rules")[Cell(run.task, run.backbone, run.method).key]
     told = (found["learning_rate"]["federated"], found["passes"])
     assert {(run.learning_rate, run.passes) for run in load("attacks").runs} == {told}
+
+
+def test_every_plan_of_faults_meets_every_policy_and_nobody_failing_is_run_too():
+    plans, sound = defaultdict(set), set()
+    for run in load("faults").runs:
+        if run.faults == "none":
+            sound.add((run.seed, run.partition, run.policy.retries))
+        else:
+            plans[run.faults].add((run.seed, run.partition, run.policy.retries))
+    assert len(plans) == 4
+    assert len({frozenset(met) for met in plans.values()}) == 1
+    assert {about[:2] for about in sound} == {about[:2] for about in next(iter(plans.values()))}
+
+
+def test_sites_that_fail_train_with_what_the_search_chose_for_fedavg():
+    runs = load("faults").runs
+    cell = Cell(runs[0].task, runs[0].backbone, runs[0].method)
+    found = profiles.tuned_values("rules")[cell.key]
+    told = (found["learning_rate"]["federated"], found["passes"])
+    assert {(run.learning_rate, run.passes) for run in runs} == {told}
 
 
 @pytest.mark.parametrize("name", NAMES)
