@@ -152,8 +152,8 @@ def test_a_flipped_byte_of_work_under_way_is_never_a_wrong_number(
         world.stop(config, name)
     made.keep()
     draw, tried = random.Random(campaign.seed), Tried()
-    kinds = ["checkpoint", "*.state", "*.held", "schemas.json", "privacy.json", "secure",
-             "attempts.json", "first.reply", "personal"]  # fmt: skip
+    kinds = ["checkpoint", "log.jsonl", "*.state", "*.held", "schemas.json", "privacy.json"]
+    kinds += ["secure", "attempts.json", "first.reply", "personal"]
     for _ in range(campaign.size(sample=18, full=90)):
         path = harmed_one(home, [f"runs/*/work/**/{kind}" for kind in kinds], draw)
         name = next(name for name, config in configs.items() if config.id in path.parts)
