@@ -6,6 +6,7 @@ import errno
 import re
 import reprlib
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
 from fedbench.redaction import without_secrets
@@ -66,8 +67,8 @@ def of_system(error: BaseException, path: object = None) -> FedbenchError | None
             "fewer cores, then start again; what was finished stays (python -m fedbench plan tells "
             "what a profile needs)."
         )
-    if isinstance(error, OSError) and (error.filename or path):
-        return refused(error.filename or path, error, "used")
+    if isinstance(error, OSError):
+        return refused(error.filename or path or "A file", error, "used")
     return None
 
 
@@ -80,10 +81,17 @@ _NO_MEMORY = re.compile(
 def refused(path: object, error: Exception, verb: str = "written") -> FedbenchError:
     """What a disk refused, as a sentence: ``path`` could not be written, or what ``verb`` says."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-    failing = getattr(error, "errno", None) == errno.EIO
-    room = "free the disk or make the folder writable"
-    remedy = "look after the disk, which may be failing" if failing else room
+    remedy = _REMEDIES.get(
+        getattr(error, "errno", None), "free the disk or make the folder writable"
+    )
     return FedbenchError(
         f"{path} could not be {verb} ({reason}): {remedy}, then start again; what was finished "
         "stays."
     )
+
+
+_REMEDIES: Mapping[int | None, str] = {
+    errno.EIO: "look after the disk, which may be failing",
+    errno.EMFILE: "close other programs",
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR), "check the path"),
+}

@@ -10,7 +10,7 @@ from fedbench.doctor.finding import FAIL, NOTE, OK, Finding
 from fedbench.errors import FedbenchError
 from fedbench.manifests import MANIFEST, harmed
 from fedbench.models.backbones import BUILT_IN
-from fedbench.paths import shipped
+from fedbench.paths import home, shipped
 from fedbench.tasks.load import is_local
 
 DATASETS = ("medqa", "medmcqa", "fpb", "fiqa_sa")
@@ -66,7 +66,7 @@ def recorded() -> Finding:
 def own_runs() -> Finding:
     """One's own finished runs are what was written."""
     damaged, whole = [], 0
-    for manifest in sorted(store.folder("x").parent.glob(f"*/{MANIFEST}")):
+    for manifest in sorted(home().glob(f"runs/*/{MANIFEST}")):
         if harm := store.damage(manifest.parent.name):
             damaged.append(harm)
         else:

@@ -15,7 +15,7 @@ from typing import Any
 
 from fedbench.errors import Damaged, FedbenchError, shown
 from fedbench.files import read_json
-from fedbench.manifests import MANIFEST, harmed
+from fedbench.manifests import harmed
 from fedbench.models.fresh_weights import SUFFIX, untrained
 from fedbench.models.placement import PLACEMENTS
 from fedbench.paths import shipped
@@ -55,7 +55,7 @@ def locate(name: str) -> Path:
 @lru_cache
 def _located(name: str) -> Path:
     if name in BUILT_IN:
-        return _checked(shipped(f"backbones/{name}"))
+        return _checked(_as_shipped(shipped(f"backbones/{name}")))
     if isdir(name):
         return _checked(Path(name).resolve())
     if name.count("/") != 1 or name.startswith((".", "/")):
@@ -86,19 +86,21 @@ def meant(directory: Path) -> list[Path]:
     return sorted({path for pattern in _MEANT for path in directory.glob(pattern)})
 
 
-def _checked(directory: Path) -> Path:
-    """A folder that can be loaded; if it has a manifest, it holds what that says.
+def _as_shipped(directory: Path) -> Path:
+    """A folder of ours that holds what its manifest says.
 
     Raises:
-        Damaged: a file is not what was written; its backbone must not pass for a changed one.
-        FedbenchError: it is no folder of a model, or its weights are a pickle.
+        Damaged: a file is not what was written; it must not pass for a backbone that was changed.
     """
-    if (directory / MANIFEST).exists():
-        for path in harmed(directory):
-            raise Damaged(
-                f"{path} is not the file that was written: restore it with git checkout -- {path}, "
-                "or install fedbench again."
-            )
+    for path in harmed(directory):
+        raise Damaged(
+            f"{path} is not the file that was written: restore it with git checkout -- {path}, or "
+            "install fedbench again."
+        )
+    return directory
+
+
+def _checked(directory: Path) -> Path:
     if not (directory / "config.json").exists():
         raise FedbenchError(f"{directory} has no config.json: it is not a Hugging Face model.")
     _refuse_code(directory)

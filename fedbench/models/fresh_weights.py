@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from fedbench.manifests import MANIFEST, harmed, write_manifest
 from fedbench.paths import home
 from fedbench.streams import seed_of
 
+_LOG = logging.getLogger("fedbench")
 #: Appended to a backbone's name: ``fedbench-llama:random``.
 SUFFIX = ":random"
 
@@ -24,7 +26,8 @@ def untrained(source: Path, digest: str) -> Path:
     """
     folder = home() / "untrained" / f"{source.name}-{digest[:12]}"
     with locked(folder.with_name(f"{folder.name}.lock")):
-        if folder.exists() and any(harmed(folder)):
+        if folder.exists() and (path := next(harmed(folder), None)):
+            _LOG.warning("%s is not the file that was written: its folder is made again.", path)
             with on_disk(folder):
                 shutil.rmtree(folder)
         if not folder.exists():

@@ -113,7 +113,7 @@ def failing(folder: Path, at: int, kind: str) -> Iterator[Fault]:
     if not _hooked:
         sys.addaudithook(_hook)  # for good: hooks cannot be taken away
         _hooked = True
-    opened, synced = os.fdopen, os.fsync
+    opened, synced, written = os.fdopen, os.fsync, os.write
 
     def fdopen(descriptor: int, *given: Any, **more: Any) -> Any:
         return _Handle(opened(descriptor, *given, **more), _path_of(descriptor))
@@ -124,14 +124,22 @@ def failing(folder: Path, at: int, kind: str) -> Iterator[Fault]:
             raise _ARMED[0].error(path)
         synced(descriptor)
 
+    def write(descriptor: int, content: Any) -> int:
+        path = _path_of(descriptor)
+        if _ARMED and _ARMED[0].step("write", path):
+            if kind == "short":
+                written(descriptor, content[: len(content) // 2])
+            raise _ARMED[0].error(path)
+        return written(descriptor, content)
+
     fault = Fault(str(folder.resolve()), at, kind)
-    os.fdopen, os.fsync = fdopen, fsync
+    os.fdopen, os.fsync, os.write = fdopen, fsync, write
     _ARMED.append(fault)
     try:
         yield fault
     finally:
         _ARMED.clear()
-        os.fdopen, os.fsync = opened, synced
+        os.fdopen, os.fsync, os.write = opened, synced, written
 
 
 _hooked = False

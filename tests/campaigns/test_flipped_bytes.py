@@ -152,8 +152,8 @@ def test_a_flipped_byte_of_work_under_way_is_never_a_wrong_number(
         world.stop(config, name)
     made.keep()
     draw, tried = random.Random(campaign.seed), Tried()
-    kinds = ["checkpoint", "*.state", "*.held", "schemas.json", "privacy.json", "secure",
-             "attempts.json", "first.reply", "personal"]  # fmt: skip
+    kinds = ["checkpoint", "log.jsonl", "*.state", "*.held", "schemas.json", "privacy.json"]
+    kinds += ["secure", "attempts.json", "first.reply", "personal"]
     for _ in range(campaign.size(sample=18, full=90)):
         path = harmed_one(home, [f"runs/*/work/**/{kind}" for kind in kinds], draw)
         name = next(name for name, config in configs.items() if config.id in path.parts)
@@ -203,9 +203,11 @@ def test_a_flipped_byte_of_what_is_kept_is_never_a_wrong_number(campaign, made, 
     write_json(suite.where("smoke"), {"key": "k", "measurements": [{"joules": 1.25}]})
     drawn(made.folder / "figures", done)
     shutil.rmtree(home / "runs")
-    toy = toys.make_backbone(made.folder / "built-in", seed=1)
+    toy = toys.make_backbone(data / "backbones" / "toy", seed=1)
+    monkeypatch.setattr(backbones, "BUILT_IN", ("toy",))
+    monkeypatch.setattr(backbones, "shipped", lambda name: data / name)
     write_manifest(toy, [path.name for path in backbones.meant(toy)])
-    backbones.locate(f"{toy}:random")
+    backbones.locate("toy:random")
     made.keep()
 
     def recorded():
@@ -219,11 +221,11 @@ def test_a_flipped_byte_of_what_is_kept_is_never_a_wrong_number(campaign, made, 
         return {p.name: p.read_bytes() for p in page.parent.rglob("*") if p.is_file()}
 
     def loaded():
-        return [backbones.digest(str(toy)), backbones.digest(f"{toy}:random")]
+        return [backbones.digest("toy"), backbones.digest("toy:random")]
 
     uses = {
         "recorded": (["data/recorded/smoke/*"], recorded),
-        "backbone": (["built-in/*.json", "built-in/*.safetensors"], loaded),
+        "backbone": (["data/backbones/toy/*.json", "data/backbones/toy/*.safetensors"], loaded),
         "untrained": (["home/untrained/*/*"], loaded),
         "tuned values": (["data/tuning.json"], lambda: profiles.tuned_values("smoke")),
         "audits": (["data/leakage/*"], lambda: leakage.recorded(data / "leakage")),

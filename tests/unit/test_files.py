@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 
 import pytest
 
 from fedbench import files
-from fedbench.errors import FedbenchError
-from fedbench.files import read_json, write_bytes, write_json
+from fedbench.errors import Damaged, FedbenchError
+from fedbench.files import (
+    on_disk,
+    read_json,
+    write_bytes,
+    write_json,
+    write_plain_json,
+)
 
 
 def fail_with(code):
@@ -85,6 +92,38 @@ def test_others_may_read_what_was_written(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o644
+
+
+def test_any_digit_of_a_json_file_that_changes_is_noticed(tmp_path):
+    path = tmp_path / "x.json"
+    write_json(path, {"value": 12.5, 3: [True, None], "named": {"ä": "b"}})
+    whole = read_json(path)
+    assert whole == {"value": 12.5, "3": [True, None], "named": {"ä": "b"}}
+    content = path.read_bytes()
+    told = 0
+    for at in range(len(content)):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        try:
+            found = read_json(path)
+        except Damaged:
+            told += 1
+            continue
+        # Of what means nothing, such as the name of the checksum's own field.
+        assert {key: found[key] for key in whole} == whole
+    assert told > 0.8 * len(content)
+
+
+def test_json_for_others_is_written_without_a_checksum(tmp_path):
+    write_plain_json(tmp_path / "x.json", {"a": 1})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+
+
+def test_a_failing_disk_is_not_told_to_be_full(tmp_path):
+    with (
+        pytest.raises(FedbenchError, match=r"x could not be used .*may be failing"),
+        on_disk(tmp_path),
+    ):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "x")
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"a": 1'])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import Damaged, FedbenchError
+from fedbench.manifests import write_manifest
 from fedbench.models import backbones
 from tests.toys import make_backbone
 
@@ -70,3 +71,25 @@ def test_a_twin_that_is_there_is_not_made_again(twin):
     before = (twin / "model.safetensors").stat().st_mtime_ns
     backbones.locate("fedbench-llama:random")
     assert (twin / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_a_twin_whose_file_changed_is_made_again_and_the_file_is_named(twin, caplog):
+    weights = twin / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + b"?")
+    assert backbones.locate("fedbench-llama:random") == twin
+    assert weights.read_bytes() == whole
+    assert f"{weights} is not the file that was written" in caplog.text
+
+
+def test_a_built_in_backbone_that_changed_is_not_loaded(tmp_path, monkeypatch):
+    folder = make_backbone(tmp_path / "backbones" / "mine")
+    write_manifest(folder, [path.name for path in backbones.meant(folder)])
+    monkeypatch.setattr(backbones, "BUILT_IN", ("mine",))
+    monkeypatch.setattr(backbones, "shipped", lambda name: tmp_path / name)
+    backbones._located.cache_clear()
+    assert backbones.locate("mine") == folder
+    backbones._located.cache_clear()
+    (folder / "config.json").write_bytes((folder / "config.json").read_bytes() + b" ")
+    with pytest.raises(Damaged, match=r"config\.json is not the file .* git checkout"):
+        backbones.locate("mine")

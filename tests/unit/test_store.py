@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from fedbench import store
 from fedbench.config import RunConfig
-from fedbench.errors import FedbenchError
-from fedbench.files import write_bytes, write_json
+from fedbench.errors import Damaged, FedbenchError, Replaceable
+from fedbench.files import SEAL, write_bytes, write_json
 
 ITEMS = pd.DataFrame(
     {
@@ -93,6 +96,56 @@ def test_a_file_that_was_tampered_with_is_named(name, harm):
     with pytest.raises(FedbenchError) as caught:
         store.load(path.parent.name if "/" not in name else path.parents[1].name)
     assert f"{path} is not the file that was written" in str(caught.value)
+
+
+@pytest.mark.parametrize("harm", [b"", b"[]", b"{}", b'{"files": {"run.json": 3}}', b"\xff"])
+def test_a_damaged_manifest_is_named_and_its_run_can_be_done_again(harm):
+    saved = save()
+    (saved.source / store.MANIFEST).write_bytes(harm)
+    with pytest.raises(Replaceable, match=r"manifest\.json is not the file that was written"):
+        store.load(saved.id)
+
+
+def test_tensors_that_no_manifest_lists_are_no_part_of_a_run():
+    saved = save()
+    write_bytes(saved.source / "deltas" / "global.safetensors", b"added later")
+    with pytest.raises(Replaceable, match=r"global\.safetensors is not in the manifest"):
+        store.load(saved.id)
+
+
+def test_a_list_of_runs_leaves_damaged_ones_out_and_says_so(caplog):
+    kept, lost = save(0), save(1)
+    (lost.source / "items.parquet").write_bytes(b"")
+    assert [run.id for run in store.finished() if not run.recorded] == [kept.id]
+    assert "items.parquet is not the file" in caplog.text
+
+
+def test_items_that_change_after_a_run_was_loaded_are_not_read():
+    found = store.load(save().id)
+    path = found.source / "items.parquet"
+    path.write_bytes(path.read_bytes().replace(b"site", b"sate"))
+    for read in (lambda: found.items, lambda: found.counted):
+        with pytest.raises(Damaged, match=r"items\.parquet is not the file"):
+            read()
+
+
+@pytest.mark.parametrize("name", ["items.parquet", "runs.jsonl", "manifest.json"])
+def test_a_damaged_record_is_told_with_the_command_that_restores_it(recorded, name):
+    saved = save()
+    record([saved], recorded / "smoke")
+    path = recorded / "smoke" / name
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(Damaged, match=f"git checkout -- {path}") as caught:
+        store.load(saved.id)
+    assert not isinstance(caught.value, Replaceable)
+
+
+def test_what_the_repository_keeps_carries_checksums():
+    data = Path(__file__).parents[2] / "data"
+    records = [path for path in data.rglob("*.json") if "backbones" not in path.parts]
+    assert len(records) > 10
+    assert [path for path in records if SEAL not in json.loads(path.read_text())] == []
+    assert all((folder / store.MANIFEST).exists() for folder in (data / "backbones").iterdir())
 
 
 def test_a_discarded_run_is_not_there():

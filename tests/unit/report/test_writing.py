@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from fedbench.config import PartitionConfig
-from fedbench.errors import FedbenchError
+from fedbench.errors import Damaged, FedbenchError
 from fedbench.report import audit, main_results, wide, write_table
 from fedbench.report.origin import face, origins, remarks
-from fedbench.report.writing import latex, markdown, render
+from fedbench.report.writing import check_drawn, latex, markdown, render
 
 
 def test_a_table_is_written_as_numbers_pages_and_provenance(runs, tmp_path):
@@ -278,3 +278,14 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(runs, tmp_path):
 
     with pytest.raises(FedbenchError, match="could not be written"):
         write_table(audit(runs), "audit", tmp_path / "taken", runs, "Tasks.")
+
+
+def test_a_drawn_file_that_changed_is_told_and_one_that_is_gone_is_not(runs, tmp_path):
+    write_table(audit(runs), "audit", tmp_path, runs, "Tasks.")
+    check_drawn(tmp_path)
+    (tmp_path / "audit.tex").unlink()
+    check_drawn(tmp_path)
+    path = tmp_path / "audit.csv"
+    path.write_bytes(path.read_bytes().replace(b"1", b"7", 1))
+    with pytest.raises(Damaged, match=r"audit\.csv is not the file that was drawn: .*make figures"):
+        check_drawn(tmp_path)
