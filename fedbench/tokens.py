@@ -37,6 +37,7 @@ def tokenise(
     A choice is tokenised together with its prompt and begins where the tokenised prompt ends: no
     template is searched for. A prompt that leaves no room for its longest choice and the end
     token within ``max_tokens`` loses its beginning, but not the token that begins every text.
+    Special tokens that a text spells out are the characters that it spells.
 
     Raises:
         FedbenchError: a choice alone is longer than ``max_tokens``, or the tokenizer joins a
@@ -46,9 +47,10 @@ def tokenise(
         return []
     prompts = [example.blind_prompt if blind else example.prompt for example in examples]
     pairs = [p + c for p, e in zip(prompts, examples, strict=True) for c in e.choices]
-    alone = tokenizer(prompts)["input_ids"]
+    # An end token that somebody wrote into a text is text: it ends nothing and begins nothing.
+    alone = tokenizer(prompts, split_special_tokens=True)["input_ids"]
     first = tokenizer.bos_token_id
-    whole = iter(tokenizer(pairs)["input_ids"])
+    whole = iter(tokenizer(pairs, split_special_tokens=True)["input_ids"])
     return [
         _fitted(ids, [_after(ids, next(whole)) for _ in example.choices], max_tokens, first)
         for ids, example in zip(alone, examples, strict=True)

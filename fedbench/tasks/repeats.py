@@ -15,7 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 THRESHOLD = 0.8
 
-_WORD = re.compile(r"\w+")
+#: a picture, such as an emoji, is a word of its own
+_WORD = re.compile(r"\w+|[\u2600-\u27bf\U0001f000-\U0001faff]")
 Shingles = frozenset[str]
 
 

@@ -146,7 +146,7 @@ def _nowhere(spec: TaskSpec, places: Sequence[Path]) -> str:
         else ""
     )
     return (
-        f"The dataset {spec.name} was not found: put {wanted} into one of "
+        f"The dataset {spec.name} was not found: put {wanted[:500]} into one of "
         f"{', '.join(map(str, places))} (data/README.md says where to get it), or set "
         f"FEDBENCH_DATA to the folder that holds {spec.name}/{unpinned}."
     )

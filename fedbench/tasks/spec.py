@@ -204,12 +204,19 @@ class TaskSpec(Frozen):
 
 def fields_of(template: str) -> tuple[str, ...]:
     """Names between braces in a template, in order."""
-    return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name is not None)
+    return tuple(name for _, name, _, _ in _parts(template) if name is not None)
+
+
+def _parts(template: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    try:
+        return list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise ValueError(f"a prompt has braces without a partner ({error})") from None
 
 
 def _is_plain(template: str) -> bool:
     """Whether nothing but columns is named between braces: no parts, no widths, no conversions."""
-    parts = list(string.Formatter().parse(template))
+    parts = _parts(template)
     plain = all(not width and not how for _, _, width, how in parts)
     return plain and not any(set(".[") & set(name) for _, name, _, _ in parts if name)
 

@@ -20,8 +20,8 @@ def table(tmp_path):
     path = tmp_path / "t.parquet"
     values = {"text": ["é😀", None], "n": [1, 2], "score": [0.1, -1e300],
               "when": [datetime.date(2020, 1, 2)] * 2, "price": [Decimal("1.50")] * 2,
-              "raw": [b"\xff", b""],
-              "options": [["a", "b"], []], "given": [{"A": "x"}, None]}  # fmt: skip
+              "raw": [b"\xff", b""], "options": [["a", "b"], []],
+              "given": [{"A": "x"}, None]}  # fmt: skip
     parquet.write_table(pa.table(values), path)
     return path
 
