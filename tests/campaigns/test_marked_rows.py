@@ -52,7 +52,7 @@ def harmed(random, rows, asked):
     name, other = random.sample(sorted(row), 2)
     if asked not in (name, other) and random.random() < 0.6:
         name = asked
-    kind = random.randrange(7)
+    kind = random.choice([0, 0, 0, 1, 2, 3, 4, 5, 6])
     if kind == 0:
         row[name] = row[other]
     elif kind == 1:

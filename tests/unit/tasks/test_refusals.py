@@ -298,3 +298,28 @@ def test_a_choice_task_must_say_how_its_answer_is_written(describe: Describe) ->
 def test_letters_of_options_are_no_topics(describe: Describe) -> None:
     with pytest.raises(FedbenchError, match="letters of options, which are no topics"):
         load_task(describe(CHOICE, topic={"kind": "label"}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"answer": {"field": "right", "kind": "text"}},
+        {"answer": {"field": "right", "kind": "letter"}},
+        {"answer": {"field": "right", "kind": "index"}},
+        {"answer": {"field": "right"}, "labels": ["a", "b"], "options": None},
+        {"answer": {"field": "right", "kind": "score", "thresholds": [0, 1]},
+         "labels": ["a", "b", "c"], "options": None},
+        {"answer": {"field": "elsewhere", "kind": "text"}},
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_by_its_place_and_never_quoted(
+    tmp_path: Path, describe: Describe, changes: dict[str, Any]
+) -> None:
+    private = "a patient of ward 7"
+    rows = [{**questions(1)[0], "right": private, private: private}]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    write_jsonl(tmp_path / "test.jsonl", rows)
+    prompt = "{question}\nAnswer:" if "labels" in changes else CHOICE["prompt"]
+    with pytest.raises(FedbenchError, match=r"train\.jsonl, line 1") as caught:
+        load_task(describe(CHOICE, **{"prompt": prompt, **changes}))
+    assert private not in str(caught.value)
