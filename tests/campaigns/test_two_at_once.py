@@ -50,7 +50,7 @@ def _under_way(home):
 
 
 def _ended(processes, home):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     for process in processes:
         process.join(deadline - time.monotonic())
         assert not process.is_alive(), (home, [p.pid for p in processes])
@@ -76,10 +76,12 @@ def test_processes_on_the_same_grid_compute_nothing_twice(campaign, toy, tmp_pat
     for trial in range(trials):
         home = tmp_path / str(trial)
         home.mkdir()
-        processes = [sharing.start(home, configs)]
-        for _ in range(draw.choice([1, 1, 2])):
-            time.sleep(draw.uniform(0, 0.5))
-            processes.append(sharing.start(home, configs))
+        processes, wanted = [], {}
+        for number in range(draw.choice([2, 2, 3])):
+            time.sleep(draw.uniform(0, 0.5) if number else 0)
+            some = draw.choice([configs, configs, configs[:-1], configs[1:]])  # as of two profiles
+            processes.append(sharing.start(home, some))
+            wanted[processes[-1].pid] = {config.id for config in some}
         tidying = [sharing.start_gc(home)] if draw.random() < 0.3 else []
         event, hit = _disturbed(draw, home, processes)
         codes = _ended(processes, home)
@@ -88,20 +90,22 @@ def test_processes_on_the_same_grid_compute_nothing_twice(campaign, toy, tmp_pat
 
         killed = {hit} if "killed" in event else set()
         gone = {pid for pid, code in codes.items() if code == -signal.SIGKILL}
-        assert gone == (killed if event == "a grid is killed" else set()), (event, codes)
+        assert gone <= (killed if event == "a grid is killed" else set()), (event, codes)
         assert all(code == 0 for pid, code in codes.items() if pid not in gone), (event, codes)
         found = sharing.entries(home)
         done = Counter(one.run for one in found if one.kind == "ended")
         broken = _under_way(home)
         assert max(done.values()) == 1, (event, done)
         assert {one.grid for one in broken} <= killed, (event, broken)
-        assert sharing.results(home) == undisturbed
+        expected = set().union(*(ids for pid, ids in wanted.items() if pid not in gone))
+        assert expected <= sharing.results(home).keys()
+        assert sharing.results(home).items() <= undisturbed.items()
         assert not any(is_held(path) for path in home.glob("runs/*/lock"))
         monkeypatch.setenv("FEDBENCH_HOME", str(home))
-        collecting.collect(remove=True)
+        collecting.collect(days=0, remove=True)
         left = {path.name for path in home.glob("runs/*/*")} | {*map(str, home.rglob(".*.*"))}
         assert left <= RESULTS
-        assert sharing.results(home) == undisturbed
+        assert expected <= sharing.results(home).keys()
         events[event] += 1
         told["computed"] += len(found) - sum(done.values())
         told["tidied"] += sum(int((home / "removed").read_text()) for _ in tidying)
