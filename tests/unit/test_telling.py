@@ -73,5 +73,21 @@ def test_hostile_sites_are_named_with_what_they_got(run):
     )
 
 
+def test_what_faults_came_to_is_said_and_nothing_where_nobody_failed(run):
+    failing = {
+        "round": 0,
+        "cohort": ["a"],
+        "refused": {"b": "It did not answer."},
+        "faults": {"b": ["silent", "silent"], "a": ["late", ""]},
+        "asked_again": {"b": ["Lost."], "a": ["Lost."]},
+        "waited": 120.0,
+    }
+    found = run()
+    assert "faults:" not in said(found)
+    told = said(replace(found, rounds=(failing, *found.rounds)))
+    assert "sites were asked again 2 times, 3 answers were lost in the end, 0 rounds" in told
+    assert "120 simulated seconds waited" in told
+
+
 def test_of_a_run_without_rounds_nothing_is_said(run):
     assert said(replace(run(setting="base"), rounds=())) == ""
