@@ -57,7 +57,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(found: Iterable[Path]) -> None:
-    """Remove those of ``found`` that are temporaries of killed writers; what a live one holds stays.
+    """Remove those of ``found`` that are temporaries of killed writers; what a live one has stays.
 
     A temporary that cannot be held or removed stays, too: it is rubbish and in nobody's way.
     """
@@ -102,7 +102,7 @@ def remove(path: Path) -> None:
 
 
 def replace(old: Path, new: Path) -> None:
-    """Give a whole file, or a folder with all that is in it, another name, once it is on the disk."""
+    """Give a file, or a folder with all that is in it, another name once it is on the disk."""
     for path in [*old.rglob("*"), old]:
         sync(path)
     old.replace(new)

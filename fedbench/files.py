@@ -37,14 +37,35 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
     try:
         make_folder(path.parent)
         with temporary_file(path, 0o600 if secret else 0o666) as (temporary, opened):
-            left = memoryview(content)
-            while left:
-                left = left[os.write(opened, left) :]
+            _write_all(opened, content)
             os.fsync(opened)
             os.replace(temporary, path)
             sync(path.parent)
     except OSError as error:
         raise _unwritable(path, error) from None
+
+
+def spool_bytes(path: Path, content: bytes) -> None:
+    """Write what this very process will read and nobody after it: nothing outlasts its end.
+
+    Raises:
+        FedbenchError: the disk is full or the folder cannot be written.
+    """
+    try:
+        make_folder(path.parent)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            _write_all(opened, content)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _write_all(opened: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(opened, left) :]
 
 
 @contextmanager

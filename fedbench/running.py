@@ -21,6 +21,7 @@ from fedbench.durable import sweep
 from fedbench.engines import Engine
 from fedbench.engines.in_process import InProcess
 from fedbench.engines.over_processes import over_processes
+from fedbench.errors import Damaged
 from fedbench.federation import Federated, federate
 from fedbench.files import locked, write_bytes, write_json
 from fedbench.forward import describe
@@ -28,7 +29,7 @@ from fedbench.freshness import code_of, moved
 from fedbench.hashing import sha256_json, short
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, emulates_bf16, locate
-from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
+from fedbench.models.tensors import Tensors, count, count_bytes, load_tensors, trained_tensors
 from fedbench.phases import phase
 from fedbench.prepare import (
     FEDERATIONS,
@@ -117,7 +118,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         computed = describe(model, config.max_tokens, share=config.dropout == 0)
         _tell_how(config.backbone, emulates_bf16(config.device, config.dtype), **computed)
         work = _work_folder(prepared)
-        results = _federations(prepared, model, initial, work, progress)
+        results = _all_rounds(prepared, model, initial, work, progress)
         adapters, deltas = _ended_with(prepared, results, work)
         with phase("evaluate"):
             items = score_adapters(prepared, model, adapters or {"global": initial}, deltas)
@@ -166,6 +167,19 @@ def _work_folder(prepared: Prepared) -> Path:
         if other.name != key:
             shutil.rmtree(other, ignore_errors=True)
     return work / key
+
+
+def _all_rounds(
+    prepared: Prepared, model: nn.Module, initial: Tensors, work: Path, progress: Progress
+) -> dict[str, Federated]:
+    """What all federations end with; from their beginning if what they go on from is damaged."""
+    try:
+        return _federations(prepared, model, initial, work, progress)
+    except Damaged as damage:
+        _LOG.warning("Run %s starts over: %s", prepared.config.id, damage)
+    shutil.rmtree(work)
+    load_tensors(model, initial)
+    return _federations(prepared, model, initial, work, progress)
 
 
 def _federations(

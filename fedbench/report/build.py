@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedbench import grid, profiles
+from fedbench.durable import make_folder, replace, sweep
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.paths import CHECKOUT, home
@@ -40,6 +41,7 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
     if reason := profiles.search_moved(profile):
         print(reason)
     check_fits(profile)
+    sweep(Path(parameters["output"]).glob(".*"))
     failure = _run_missing(profile)
     _measure_energy(profile)
     copies = execute_all(sources, home() / "notebooks" / short, parameters)
@@ -153,9 +155,9 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
     running = target.with_suffix(".running.ipynb")
     failed = target.with_suffix(".failed.ipynb")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         _papermill(source, running, parameters)
-        running.replace(target)
+        replace(running, target)
         failed.unlink(missing_ok=True)
     except OSError as error:
         raise FedbenchError(
