@@ -102,7 +102,7 @@ def remove(path: Path) -> None:
 
 
 def replace(old: Path, new: Path) -> None:
-    """Give a file, or a folder with all that is in it, another name, once it is on the disk."""
+    """Give a file, or a folder with all that is in it, another name once it is on the disk."""
     for path in [*old.rglob("*"), old]:
         sync(path)
     old.replace(new)

@@ -38,14 +38,35 @@ def write_bytes(path: Path, content: bytes, *, secret: bool = False) -> None:
     try:
         make_folder(path.parent)
         with temporary_file(path, 0o600 if secret else 0o666) as (temporary, opened):
-            left = memoryview(content)
-            while left:
-                left = left[os.write(opened, left) :]
+            _write_all(opened, content)
             os.fsync(opened)
             os.replace(temporary, path)
             sync(path.parent)
     except OSError as error:
         raise refused(path, error) from None
+
+
+def spool_bytes(path: Path, content: bytes) -> None:
+    """Write what this very process will read and nobody after it: nothing outlasts its end.
+
+    Raises:
+        FedbenchError: the disk is full or the folder cannot be written.
+    """
+    try:
+        make_folder(path.parent)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            _write_all(opened, content)
+        finally:
+            os.close(opened)
+    except OSError as error:
+        raise refused(path, error) from None
+
+
+def _write_all(opened: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(opened, left) :]
 
 
 def append_bytes(path: Path, size: int, content: bytes) -> None:
@@ -55,13 +76,15 @@ def append_bytes(path: Path, size: int, content: bytes) -> None:
         FedbenchError: the disk is full or the file cannot be written; the first bytes stay.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), "wb") as handle:
-            handle.truncate(size)
-            handle.seek(size)
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
+        make_folder(path.parent)
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT, 0o666)
+        try:
+            os.ftruncate(opened, size)
+            os.lseek(opened, size, os.SEEK_SET)
+            _write_all(opened, content)
+            os.fsync(opened)
+        finally:
+            os.close(opened)
     except OSError as error:
         raise refused(path, error) from None
 

@@ -17,7 +17,7 @@ import torch
 from fedbench.config import RunConfig
 from fedbench.engines import Failure
 from fedbench.errors import FedbenchError
-from fedbench.files import write_bytes
+from fedbench.files import spool_bytes
 from fedbench.models.ranks import padded
 from fedbench.privacy.turn import WORK, told_of_work
 from fedbench.rules.rule import Contribution
@@ -113,7 +113,7 @@ def spool(
         header, body = _answer(site, payload, asked, "update", form.longest(site))
         form.check(site, header, body)
         path = folder / f"{site}.reply"
-        write_bytes(path, payload)
+        spool_bytes(path, payload)  # a round that is begun again asks again
         return Reply(header, len(payload), path)
 
     return _sorted_out(answers, accept, before)

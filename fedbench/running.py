@@ -30,7 +30,7 @@ from fedbench.freshness import code_of, stale, work_key
 from fedbench.locks import locked
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, emulates_bf16, locate
-from fedbench.models.tensors import Tensors, count, count_bytes, trained_tensors
+from fedbench.models.tensors import Tensors, count, count_bytes, load_tensors, trained_tensors
 from fedbench.phases import phase
 from fedbench.prepare import (
     FEDERATIONS,
@@ -126,6 +126,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         except Replaceable as error:
             _LOG.warning("%s This run starts over.", error)
             _begin_anew(work)
+            load_tensors(model, initial)
             results, adapters, deltas = train()
         with phase("evaluate"):
             items = score_adapters(prepared, model, adapters or {"global": initial}, deltas)

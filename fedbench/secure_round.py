@@ -90,7 +90,7 @@ def agree(
         limit(privacy, fixed_point(config.secure, len(cohort)), count(schema))
     threshold = min(len(cohort), int(config.secure.threshold * len(cohort) + 1e-9) + 1)
     try:
-        terms = Terms(config.id, round_, _attempt(folder), tuple(cohort), threshold)
+        terms = Terms(config.id, round_, _attempt(folder, round_), tuple(cohort), threshold)
     except BadExchange as error:
         return Agreed([], dict.fromkeys(cohort, str(error)))
     asked = _asking("advertise", {site: (terms.header(), b"") for site in cohort})
@@ -193,12 +193,17 @@ def _asking(kind: str, told: Mapping[str, tuple[Mapping[str, Any], bytes]]) -> _
     return _Sent({s: framed({"kind": kind, **header}, body) for s, (header, body) in told.items()})
 
 
-def _attempt(folder: Path) -> int:
-    """A number that no earlier attempt had: nothing secret is used in two of them."""
+def _attempt(folder: Path, round_: int) -> int:
+    """A number that no earlier attempt at this round had: no secret is used in two of them.
+
+    It begins with each round: were it to grow over all of them, messages would grow with how often
+    the run was stopped.
+    """
     path = folder / "attempts.json"
     try:
-        before = int(read_json(path)["last"]) if path.exists() else -1
-    except (Damaged, KeyError, TypeError, ValueError):
+        before = read_json(path) if path.exists() else {}
+        attempt = int(before["attempt"]) + 1 if before.get("round") == round_ else 0
+    except (AttributeError, Damaged, KeyError, TypeError, ValueError):
         raise damaged(path) from None
-    write_json(path, {"last": before + 1})
-    return before + 1
+    write_json(path, {"round": round_, "attempt": attempt})
+    return attempt

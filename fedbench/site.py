@@ -306,9 +306,24 @@ def _version(context: SiteContext, round_: int) -> Path:
 
 
 def _load_state(context: SiteContext, accepted: int) -> States:
-    """The state that went with the last upload the server accepted; newer ones do not count."""
+    """The state that went with the last upload the server accepted; newer ones do not count.
+
+    Raises:
+        Damaged: it is not there, though the rule or the codec kept one: what was owed is not known.
+    """
     path = _version(context, accepted)
-    return parts(kept(path)[1]) if accepted >= 0 and path.exists() else {}
+    if accepted < 0 or not (path.exists() or _keeps(context.config)):
+        return {}
+    if not path.exists():
+        raise Damaged(
+            f"{path} is missing, which {context.site} goes on from: its federation must start over."
+        )
+    return parts(kept(path)[1])
+
+
+def _keeps(config: RunConfig) -> bool:
+    """Whether a site has a state after every upload."""
+    return rule_of(config.rule).keeps or codec_of(config.codec).feedback
 
 
 def _save_state(context: SiteContext, header: Header, state: State) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedbench import grid, profiles
+from fedbench.durable import make_folder, replace, sweep
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError, refused
 from fedbench.files import on_disk
@@ -45,6 +46,7 @@ def build(profile: str, output: str | None = None, *, notebooks: Path | None = N
     if reason := profiles.search_moved(profile):
         print(reason)
     check_fits(profile)
+    sweep(Path(parameters["output"]).glob(".*"))
     failure = _run_missing(profile)
     _measure_energy(profile)
     folder = home() / "notebooks" / short
@@ -161,9 +163,9 @@ def execute(source: Path, target: Path, parameters: Parameters) -> Path:
     running = target.with_suffix(".running.ipynb")
     failed = target.with_suffix(".failed.ipynb")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         _papermill(source, running, parameters)
-        running.replace(target)
+        replace(running, target)
         failed.unlink(missing_ok=True)
         write_origin(target.parent, target.stem, {"notebook": source.name})
     except OSError as error:

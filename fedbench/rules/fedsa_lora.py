@@ -25,8 +25,9 @@ def fedsa_lora() -> Rule:
     """FedAvg of A alone."""
     refuses = only_equal_ranks(NOT_DERIVED, also=_only_federated_lora)
     return Rule(
-        "fedsa-lora", "sum", init, broadcast, local, upload, server, refuses, CLAIMS, own=own
-    )
+        "fedsa-lora", "sum", init, broadcast, local, upload, server, refuses, CLAIMS,
+        own=own, keeps=True,
+    )  # fmt: skip
 
 
 def init(adapter: State, config: RunConfig) -> State:

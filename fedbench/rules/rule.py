@@ -116,6 +116,9 @@ class Rule:
     #: and the adapter as it was at first
     own: Callable[[Message, State, State], State] = received
 
+    #: whether a site keeps a state of its own after every upload, which its next turn needs
+    keeps: bool = False
+
     @property
     def personal(self) -> bool:
         """Whether sites end with adapters of their own."""

@@ -38,7 +38,9 @@ _ADAPTER, _CONTROL, _SHARE = "adapter/", "control/", "share of sites"
 def scaffold() -> Rule:
     """FedAvg of sites whose gradients are corrected by control variates."""
     refuses = only_equal_ranks(NOT_DERIVED, also=only_plain_sgd)
-    return Rule("scaffold", "sum", init, broadcast, local, upload, server, refuses, moved=moved)
+    return Rule(
+        "scaffold", "sum", init, broadcast, local, upload, server, refuses, moved=moved, keeps=True
+    )
 
 
 def init(adapter: State, config: RunConfig) -> State:

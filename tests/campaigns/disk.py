@@ -20,17 +20,7 @@ from pathlib import Path
 _CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _REAL = {
     name: getattr(os, name)
-    for name in (
-        "open",
-        "write",
-        "fsync",
-        "rename",
-        "replace",
-        "unlink",
-        "remove",
-        "mkdir",
-        "rmdir",
-    )
+    for name in "open write fsync rename replace unlink remove mkdir rmdir".split()
 }
 
 
@@ -64,13 +54,11 @@ class Disk:
 
     def _guard(self, event: str, arguments: tuple) -> None:
         """No operation of Python escapes: files are opened through ``os.open`` alone."""
-        if (
-            event != "open"
-            or self.inside
-            or not isinstance(arguments[0], str | bytes | os.PathLike)
-        ):
+        if event != "open" or self.inside:
             return
         path, _, flags = arguments
+        if not isinstance(path, str | bytes | os.PathLike):
+            return
         if isinstance(flags, int) and flags & _CHANGES and self._of(path):
             sys.stderr.write(f"{path} is written past the disk of the trial.\n")
             os._exit(70)

@@ -116,11 +116,14 @@ def _load(warm: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     import pandas  # noqa: F401
     import tqdm
 
-    from fedbench import grid  # noqa: F401
+    from fedbench import grid, provenance
     from fedbench.config import RunConfig
     from fedbench.running import run
 
     tqdm.tqdm.monitor_interval = 0  # a thread would not be forked along
+    # Which commit this is takes a process each time, and no result depends on it.
+    provenance.git = lambda *arguments: ""
+    grid.cores_here = lambda: 2
     for config in warm:
         run(RunConfig.model_validate(config))
     return {}
@@ -156,6 +159,7 @@ def _child(job: Mapping[str, Any], tell: int) -> None:
     """Do the runs and end; never returns."""
     status = 1
     try:
+        os.fsync = lambda opened: None  # of no power that is really lost
         disk = None
         home = Path(job["home"])
         if how := job.get("disk"):
@@ -190,7 +194,6 @@ def _do(job: Mapping[str, Any]) -> None:
     if job.get("grid"):
         real = multiprocessing.get_context
         multiprocessing.get_context = lambda method=None: real("fork")
-        grid.cores_here = lambda: 2
         grid.ensure_runs([resolve(config) for config in configs], progress=False)
     else:
         for config in configs:

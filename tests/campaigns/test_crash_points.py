@@ -10,40 +10,24 @@ from pathlib import Path
 
 import pytest
 
+from fedbench.hashing import sha256_file
 from tests.campaigns.disk import lose_power
 from tests.campaigns.forked import Preloaded
+from tests.campaigns.kinds import KINDS, small
 
 pytestmark = pytest.mark.slow
 
-#: what a run may be like: each keeps other files
-KINDS = {
-    "plain": {},
-    "variates": {"rule": "scaffold", "optimizer": "sgd", "learning_rate": 0.1},
-    "changes": {
-        "codec": "ef+top-k:share=0.1",
-        "codec_down": "delta+int8",
-        "participation": 0.5,
-        "validated_by": "cohort",
-        "partition": {"kind": "iid", "sites": 3, "minimum": 2},
-    },
-    "private-examples": {
-        "privacy": {"unit": "example", "clip": 1.0, "noise": 1.0, "delta": 0.01, "examples": 16},
-    },
-    "masked": {"secure": {}, "privacy": {"unit": "site", "clip": 1.0, "noise": 1.0}},
-    "personal": {"rule": "fedsa-lora", "passes": 3, "own_passes": 1},
-    "alone": {"setting": "local", "rounds": 1},
-}
 _KILLED = -9
 
 
 @pytest.fixture(scope="module")
 def options(toy):
-    return {**toy, "rounds": 2, "passes": 2, "generated": 0, "test_limit": 6, "train_limit": 24}
+    return small(toy)
 
 
 @pytest.fixture(scope="module")
 def preloaded(tmp_path_factory, options):
-    with Preloaded(tmp_path_factory.mktemp("preloaded"), [options]) as process:
+    with Preloaded(tmp_path_factory.mktemp("preloaded"), options.values()) as process:
         yield process
 
 
@@ -78,8 +62,8 @@ class Trials:
         assert ended["status"] == 0, self.preloaded.said()
         return json.loads((aside / "told.json").read_text())["done"]
 
-    def dies(self, at: int, half: bool, draw: random.Random) -> int:
-        """Die at an operation and go on; then the same with a loss of power. How much that lost."""
+    def dies(self, at: int, half: bool, draw: random.Random, *, power: bool) -> int:
+        """Die at an operation and go on; then, with ``power`` lost, too. How much that lost."""
         name, aside = f"{at}{'-half' if half else ''}", self.folder / f"{at}-aside"
         disk = {"aside": str(aside), "at": at, "half": half}
         home = self.home(name)
@@ -89,7 +73,7 @@ class Trials:
         shutil.copytree(self.folder / cut, killed, symlinks=True)
         assert self.finished(killed.name) == self.whole, f"killed at {name}"
         (self.folder / cut).rename(home)  # under its own name, as the notes have it
-        lost = lose_power(home, aside, draw)
+        lost = lose_power(home, aside, draw) if power else 0
         if lost:
             assert self.finished(name) == self.whole, f"lost power at {name}"
         for path in (home, killed, aside):
@@ -100,17 +84,41 @@ class Trials:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", KINDS)
 def test_crash_at_every_file_operation_of_a_run(campaign, preloaded, options, tmp_path, kind):
-    trials = Trials(preloaded, tmp_path, {**options, **KINDS[kind]})
+    trials = Trials(preloaded, tmp_path, options[kind])
     _crash_everywhere(campaign, trials)
 
 
-def _crash_everywhere(campaign, trials: Trials) -> None:
+@pytest.mark.timeout(1800)
+def test_crash_at_every_file_operation_of_a_run_that_replaces_an_old_one(
+    campaign, preloaded, options, tmp_path
+):
+    """What there is at any moment is the old run, the new one, or none; never a mixture."""
+    before = Trials(preloaded, tmp_path / "old", options["plain"])
+    home = before.folder / "whole"
+    (record,) = home.glob("runs/*/run.json")
+    told = json.loads(record.read_text())
+    told["provenance"]["data"] = "of other data"
+    record.write_text(json.dumps(told))
+    manifest = json.loads((record.parent / "manifest.json").read_text())
+    manifest["files"]["run.json"] = sha256_file(record)
+    (record.parent / "manifest.json").write_text(json.dumps(manifest))
+    trials = Trials(preloaded, tmp_path / "new", options["plain"], home)
+    assert trials.whole == before.whole
+    done = _crash_everywhere(campaign, trials)
+    assert any(what.startswith("unlink") and what.endswith("manifest.json") for what in done)
+
+
+def _crash_everywhere(campaign, trials: Trials) -> list[str]:
+    """Die at every operation, in a sample at some of them; all of them are returned."""
     done = trials.operations()
     points = [(at, False) for at in range(len(done))]
     points += [(at, True) for at, what in enumerate(done) if what.startswith("write")]
     draw = random.Random(campaign.seed)
-    chosen = draw.sample(points, min(len(points), campaign.size(sample=12, full=len(points))))
-    lost = [trials.dies(at, half, draw) for at, half in sorted(chosen)]
+    chosen = draw.sample(points, min(len(points), campaign.size(sample=6, full=len(points))))
+    lost = [
+        trials.dies(at, half, draw, power=number % 2 == 0)
+        for number, (at, half) in enumerate(sorted(chosen))
+    ]
     kinds = Counter(what.partition(" ")[0] for what in done)
     assert {"create", "write", "sync", "rename", "unlink", "mkdir", "rmdir"} == {*kinds}
     assert len(points) > 100
@@ -119,3 +127,4 @@ def _crash_everywhere(campaign, trials: Trials) -> None:
         operations=len(done), trials=len(chosen), losses_of_power=sum(map(bool, lost)),
         wrong_results=0,
     )  # fmt: skip
+    return done

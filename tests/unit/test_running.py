@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import fedbench
-from fedbench import freshness, running, store
+from fedbench import freshness, grid, running, store
 from fedbench.budgets import spent
 from fedbench.config import RunConfig
 from fedbench.errors import FedbenchError
@@ -215,6 +216,76 @@ def test_two_takers_of_one_run_take_turns_and_it_is_done_once(configure, monkeyp
         thread.join()
     assert len(done) == 1
     assert len(found) == 3
+
+
+def test_work_that_a_killed_run_could_not_remove_any_more_is_removed_by_the_next(
+    configure, monkeypatch
+):
+    config = configure()
+    with monkeypatch.context() as patch:
+        patch.setattr(running.shutil, "rmtree", lambda *given, **named: None)
+        found = run(config)
+    assert store.untidy(found.id)
+    assert grid._stale(resolve(config)) == ""
+    monkeypatch.setattr(running, "_compute", None)  # and it is not done again
+    assert result(run(config)) == result(found)
+    assert not store.untidy(found.id)
+    assert grid._stale(resolve(config)) is None
+
+
+def test_temporaries_of_killed_processes_are_swept_away_when_a_run_begins(configure):
+    config = configure()
+    directory = store.folder(resolve(config).id)
+    for left in (directory, directory / "work" / "x", directory / "adapters"):
+        left.mkdir(parents=True)
+        (left / ".checkpoint.0123456789abcdef").touch()
+    run(config)
+    assert [path.name for path in directory.rglob(".*")] == []
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"rule": "scaffold", "optimizer": "sgd", "learning_rate": 0.1},
+        {"codec": "ef+top-k:share=0.1"},
+        {"rule": "fedsa-lora"},
+    ],
+    ids=["rule", "codec", "personal"],
+)
+def test_a_run_whose_sites_lost_what_they_go_on_from_starts_over(
+    configure, monkeypatch, tmp_path, caplog, way
+):
+    config = configure(**way)
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "whole"))
+    undisturbed = result(run(config))
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "cut"))
+    original = running.federate
+
+    def stopped(*given):
+        with monkeypatch.context() as patch:
+            patch.setattr("fedbench.federation.phase", _stop_in_the_second_round())
+            return original(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(running, "federate", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    (lost,) = (tmp_path / "cut").rglob("site-00/00000.state")
+    lost.unlink()
+    assert result(run(config)) == undisturbed
+    assert "starts over" in caplog.text
+
+
+def _stop_in_the_second_round():
+    calls = []
+
+    def phase(name):
+        calls.append(name)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return nullcontext()
+
+    return phase
 
 
 @pytest.fixture

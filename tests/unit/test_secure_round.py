@@ -17,6 +17,7 @@ from fedbench.errors import FedbenchError
 from fedbench.resolving import resolve
 from fedbench.rules import RULES, rule_of
 from fedbench.secure_aggregation import FixedPoint
+from fedbench.secure_round import _attempt
 from fedbench.wire import framed, opened
 from tests import bigram
 from tests.payloads import header_of
@@ -391,3 +392,8 @@ def test_what_can_be_added_under_masks_is_not_refused(values):
 def test_what_cannot_be_added_under_masks_is_refused_with_a_reason(values, reason):
     with pytest.raises(FedbenchError, match=reason):
         resolve(RunConfig(**{"task": "lookalike_fpb", "secure": {}, **values}))
+
+
+def test_attempts_are_counted_within_a_round(tmp_path):
+    """Else messages, which name their attempt, would grow with how often a run was stopped."""
+    assert [_attempt(tmp_path, round_) for round_ in (0, 0, 1, 1, 1, 2)] == [0, 1, 0, 1, 2, 0]
