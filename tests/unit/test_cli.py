@@ -140,7 +140,7 @@ def test_a_command_that_is_not_understood_ends_with_2(words, capsys):
 
 
 def test_the_list_of_a_new_home_is_empty(monkeypatch, capsys):
-    monkeypatch.setattr(store, "_recorded_folders", list)
+    monkeypatch.setattr(store, "recorded_folders", list)
     assert main(["list"]) == 0
     assert capsys.readouterr().out == ""
 
