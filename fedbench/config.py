@@ -6,7 +6,6 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -362,8 +361,10 @@ def examined(values: Any, model: type[BaseModel], **instead: Any) -> tuple[Any, 
         told |= dict.fromkeys(_problem(detail, model) for detail in details)
         if not isinstance(left, Mapping):
             break
-        kept: dict[str, Any] = reduce(_without, [d["loc"] for d in details], {**left})
-        before, left = left, {**instead, **kept}
+        before, sound = left, dict(left)
+        for detail in details:
+            sound = _without(sound, detail["loc"])
+        left = {**instead, **sound}
         if left == before:
             break
     return left, list(told)

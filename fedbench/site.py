@@ -17,7 +17,7 @@ from torch import nn
 from fedbench import masking, receiving
 from fedbench.attacks.attack import HONEST, Attack
 from fedbench.config import RunConfig
-from fedbench.errors import Damaged, FedbenchError, shown
+from fedbench.errors import Damaged, FedbenchError, Replaceable, shown
 from fedbench.evaluate import gold_loss, predict, score
 from fedbench.faults.fault import SAFE, Crashed, Mishap
 from fedbench.models.deltas import fold
@@ -309,13 +309,14 @@ def _load_state(context: SiteContext, accepted: int) -> States:
     """The state that went with the last upload the server accepted; newer ones do not count.
 
     Raises:
-        Damaged: it is not there, though the rule or the codec kept one: what was owed is not known.
+        Replaceable: it is damaged, or not there though the rule or the codec kept one: what was owed
+            is not known.
     """
     path = _version(context, accepted)
     if accepted < 0 or not (path.exists() or _keeps(context.config)):
         return {}
     if not path.exists():
-        raise Damaged(
+        raise Replaceable(
             f"{path} is missing, which {context.site} goes on from: its federation must start over."
         )
     return parts(kept(path)[1])

@@ -25,7 +25,7 @@ def by_label(
     """A class name, as the spec's labels write it."""
     written = str(value).strip()
     if written not in labels:
-        raise ValueError(f"a label that is not known (labels: {', '.join(labels)})")
+        raise ValueError(f"a label that is not known (labels: {', '.join(labels)[:300]})")
     return options.index(labels[written])
 
 
