@@ -228,3 +228,32 @@ def test_what_is_saved_is_no_difference_of_the_other_sign():
     assert site._found(less) == "ia3 against lora: saves +98.5 % [+98.5, +98.5]"
     more = cell | {"metric": "energy", "mean": -0.362, "low": -0.6, "high": -0.1}
     assert site._found(more) == "ia3 against lora: saves -36.2 % [-60.0, -10.0]"
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ("<script>alert(1)</script>", "<script>"),
+        ('<img src="data:image/png;base64,AA==" onerror="alert(1)">', "onerror of <img>"),
+        ('<a href=" JavaScript:alert(1)">read me</a>', "javascript:"),
+        ('<iframe src="https://example.org"></iframe>', "<iframe>"),
+        ('<form action="https://example.org"><input name="x"></form>', "<form>"),
+    ],
+)
+def test_a_title_that_a_browser_would_run_is_refused(tmp_path, words, part):
+    from fedbench.report.links import active_parts
+
+    (tmp_path / "index.html").write_text(f"<p>A ward {words}</p>")
+    assert any(one.startswith(f"index.html: {part}") for one in active_parts(tmp_path))
+
+
+def test_a_report_with_a_script_in_a_notebook_is_not_called_finished(drawn):
+    notebook(home() / "notebooks" / "tiny" / "01_page.ipynb", "# Page\n\n<script>x()</script>")
+    with pytest.raises(FedbenchError, match=r"what a browser would run .*01_page.html: <script>"):
+        built(drawn)
+
+
+def test_every_page_forbids_scripts_and_what_is_elsewhere(drawn):
+    folder = built(drawn)
+    for page in folder.glob("*.html"):
+        assert "default-src 'none'; img-src data:" in page.read_text()

@@ -320,6 +320,6 @@ def test_what_is_wrong_is_told_by_its_place_and_never_quoted(
     write_jsonl(tmp_path / "train.jsonl", rows)
     write_jsonl(tmp_path / "test.jsonl", rows)
     prompt = "{question}\nAnswer:" if "labels" in changes else CHOICE["prompt"]
-    with pytest.raises(FedbenchError, match=r"train\.jsonl, line 1") as caught:
+    with pytest.raises(FedbenchError, match=r"test\.jsonl, line 1") as caught:
         load_task(describe(CHOICE, **{"prompt": prompt, **changes}))
     assert private not in str(caught.value)
