@@ -8,6 +8,7 @@ from pathlib import Path
 from fedbench.errors import Damaged, FedbenchError
 from fedbench.files import read_json, write_json
 from fedbench.hashing import sha256_bytes, sha256_file
+from fedbench.paths import within
 
 MANIFEST = "manifest.json"
 
@@ -30,7 +31,7 @@ def harmed(directory: Path) -> Iterator[Path]:
         yield directory / MANIFEST
         return
     for name, digest in expected.items():
-        if _digest(directory / name) != digest:
+        if _digest(directory, name) != digest:
             yield directory / name
 
 
@@ -56,8 +57,8 @@ def whole(directory: Path, name: str) -> bytes | None:
     return content if sha256_bytes(content) == files_of(directory).get(name) else None
 
 
-def _digest(path: Path) -> str | None:
+def _digest(directory: Path, name: str) -> str | None:
     try:
-        return sha256_file(path)
-    except (OSError, ValueError):  # of a name that no file can have
+        return sha256_file(within(directory, name))
+    except (FedbenchError, OSError, ValueError):  # of a name that no file of it can have
         return None

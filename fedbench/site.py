@@ -309,8 +309,8 @@ def _load_state(context: SiteContext, accepted: int) -> States:
     """The state that went with the last upload the server accepted; newer ones do not count.
 
     Raises:
-        Replaceable: it is damaged, or not there though the rule or the codec kept one: what was owed
-            is not known.
+        Replaceable: it is damaged, or not there though the rule or the codec kept one: what was
+            owed is not known.
     """
     path = _version(context, accepted)
     if accepted < 0 or not (path.exists() or _keeps(context.config)):

@@ -32,8 +32,12 @@ def read_csv(path: Path, encoding: str) -> Parsed:
     reader = csv.DictReader(lines, delimiter=delimiter, strict=True)
     try:
         names = reader.fieldnames or ()
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise FedbenchError(f"{path} has two columns {shown(twice)}: rename one of them.")
+        for number, name in enumerate(names, start=1):
+            # A name is not told: where a header line is missing, it is a text of the first row.
+            if (first := names.index(name) + 1) < number:
+                raise FedbenchError(
+                    f"{path}: columns {first} and {number} have one name: rename one of them."
+                )
         for row in reader:
             where = f"{path}, line {reader.line_num}"
             if None in row or None in row.values():

@@ -38,7 +38,7 @@ class Disk:
         """
         self.home, self.aside, self.at, self.half = os.path.realpath(home), aside, at, half
         self.done: list[str] = []  #: operations, for people
-        self.unsynced: set[int] = set()  #: inodes
+        self.unsynced: dict[int, int] = {}  #: by inode, the bytes that would outlast
         self.names: list[tuple[str, list[str]]] = []  #: folder, what became of a name in it
         self.inside = False
         aside.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ class Disk:
     def told(self) -> None:
         """Write down what was done, and what is not synced."""
         self.inside = True
-        told = {"done": self.done, "unsynced": sorted(self.unsynced), "names": self.names}
+        told = {"done": self.done, "unsynced": self.unsynced, "names": self.names}
         (self.aside / "told.json").write_text(json.dumps(told))
 
     def _guard(self, event: str, arguments: tuple) -> None:
@@ -107,19 +107,23 @@ class Disk:
         full = self._of(opened) if opened > 2 else None
         if full:
             self._step("write", full, lambda: self._half(opened, content))
-            self.unsynced.add(os.fstat(opened).st_ino)
+            self._unsync(opened)
         return self._call("write", opened, content)
 
     def _half(self, opened, content) -> None:
-        self.unsynced.add(os.fstat(opened).st_ino)
+        self._unsync(opened)
         self._call("write", opened, bytes(content)[: len(content) // 2])
+
+    def _unsync(self, opened) -> None:
+        found = os.fstat(opened)
+        self.unsynced.setdefault(found.st_ino, found.st_size)
 
     def _fsync(self, opened):
         full = self._of(opened)
         if full or os.readlink(f"/proc/self/fd/{opened}") == self.home:
             full = full or self.home
             self._step("sync", full)
-            self.unsynced.discard(os.fstat(opened).st_ino)
+            self.unsynced.pop(os.fstat(opened).st_ino, None)
             self.names = [one for one in self.names if one[0] != full]
         return self._call("fsync", opened)
 
@@ -181,8 +185,8 @@ def lose_power(home: Path, aside: Path, draw: random.Random) -> int:
         _undo(*what)
     lost = len(undone)
     for path in home.rglob("*"):
-        if path.is_file() and path.stat().st_ino in told["unsynced"]:
-            path.write_bytes(b"")
+        if path.is_file() and (left := told["unsynced"].get(str(path.stat().st_ino))) is not None:
+            os.truncate(path, left)
             lost += 1
     return lost
 

@@ -30,7 +30,7 @@ def refusal(read, *given):
         ("x.json", "[" * 100_000, "not valid JSON"),
         ("x.jsonl", '{"a": "\\ud83d"}', "line 1: half of a character"),
         ("x.json", '[{"a": ["\\udc00"]}]', "half of a character"),
-        ("x.csv", "a,b,a\n1,2,3\n", "has two columns 'a'"),
+        ("x.csv", "a,b,a\n1,2,3\n", "columns 1 and 3 have one name"),
     ],
 )
 def test_an_odd_file_is_refused(tmp_path, name, content, message):
