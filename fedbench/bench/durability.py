@@ -144,7 +144,8 @@ def table(found: Mapping[str, Any]) -> list[str]:
         f"{rounds} rounds; {found['hardware']}",
         f"{'milliseconds of':16}{'median':>10}{'lowest':>10}{'highest':>10}",
     ]
-    for name, one in found["milliseconds"].items():
+    for name in ("round", *_PARTS):
+        one = found["milliseconds"][name]
         lines.append(
             f"{name:16}{one['median']:>10.2f}{one['lowest']:>10.2f}{one['highest']:>10.2f}"
         )

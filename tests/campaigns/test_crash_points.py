@@ -81,14 +81,14 @@ class Trials:
         return lost
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_crash_at_every_file_operation_of_a_run(campaign, preloaded, options, tmp_path, kind):
     trials = Trials(preloaded, tmp_path, options[kind])
     _crash_everywhere(campaign, trials)
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_crash_at_every_file_operation_of_a_run_that_replaces_an_old_one(
     campaign, preloaded, options, tmp_path
 ):

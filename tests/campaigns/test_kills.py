@@ -40,7 +40,7 @@ def finished(preloaded, home, configs, **how):
     return json.loads(out.read_text())
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_kills_of_runs_at_random_moments(campaign, preloaded, options, tmp_path):
     draw = random.Random(campaign.seed)
     whole = {
@@ -66,7 +66,7 @@ def test_kills_of_runs_at_random_moments(campaign, preloaded, options, tmp_path)
     campaign.count(kills=kills.total(), runs=homes, wrong_results=0, **kills)
 
 
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_kills_of_grids_and_their_workers_at_random_moments(campaign, preloaded, toy, tmp_path):
     draw = random.Random(campaign.seed)
     config = small(toy)["plain"]

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fedbench import profiles
-from fedbench.bench import coding, private_step, secure
+from fedbench.bench import coding, durability, private_step, secure
 from fedbench.bench.scale import FLAT_MEMORY, FLAT_TIME
 from fedbench.files import read_json
 from fedbench.paths import CHECKOUT
@@ -82,11 +82,24 @@ def test_what_is_said_of_backdoors_under_robust_rules_is_what_was_drawn():
     assert {float(row["success"]) for row in rows} == {1.0}
 
 
-@pytest.mark.parametrize("bench", [coding, private_step, secure])
-def test_what_protection_costs_is_what_was_measured(bench):
+@pytest.mark.parametrize(
+    ("bench", "page"),
+    [
+        (coding, "THREATS.md"),
+        (private_step, "THREATS.md"),
+        (secure, "THREATS.md"),
+        (durability, "RELIABILITY.md"),
+    ],
+)
+def test_what_protection_costs_is_what_was_measured(bench, page):
     """``python -m fedbench.bench.NAME`` writes the record, which is kept by hand."""
     name = bench.__name__.rpartition(".")[2]
-    text = (CHECKOUT / "THREATS.md").read_text(encoding="utf-8")
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
     block = text.partition(f"<!-- {name}: printed by python -m {bench.__name__} -->\n```\n")[2]
     record = read_json(CHECKOUT / "data" / "costs" / f"{name}.json")
     assert block.partition("\n```\n")[0].splitlines() == bench.table(record)
+
+
+def test_reliability_takes_no_more_of_a_round_than_it_may():
+    record = read_json(CHECKOUT / "data" / "costs" / "durability.json")
+    assert record["share_of_all_rounds"] <= durability.MOST

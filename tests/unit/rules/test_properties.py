@@ -7,9 +7,10 @@ import itertools
 import pytest
 import torch
 
-from fedbench.rules import RULES
+from fedbench.rules import RULES, rule_of
+from fedbench.rules.rule import Work
 
-from .rounds import becomes, moves, rounds
+from .rounds import LORA, becomes, moves, rounds
 
 A, B = "q.lora_A.default.weight", "q.lora_B.default.weight"
 
@@ -95,3 +96,11 @@ def test_counts_of_examples_matter_by_their_ratio_only(name):
 def test_a_site_cannot_gain_weight_by_claiming_many_examples(name):
     greedy = [(SITES[0][0], 10_000), *SITES[1:]]
     assert close(product(rounds(name, START, [greedy])), product(rounds(name, START, [SITES])), 0)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_says_whether_sites_keep_a_state_of_their_own(name):
+    rule = rule_of(name)
+    message = rule.broadcast(rule.init(START, LORA), "site-00")
+    trained = rule.own(message, {}, START)
+    assert bool(rule.upload(message, trained, {}, Work(1, 1, 1.0))[1]) == rule.keeps
