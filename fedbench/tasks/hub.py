@@ -42,7 +42,7 @@ def _split(spec: HubSpec, name: str, split: str) -> list[dict[str, Any]]:
     except Exception as error:  # whatever a download may raise, the user reads one sentence
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
         raise FedbenchError(
-            f"The dataset {name} is not on this machine, and split {split[:80]} of {spec.id[:80]} at "
-            f"revision {str(spec.revision)[:80]} could not be had from the Hugging Face hub ({reason}): "
-            f"connect once, or put the files into data/raw/{name} (see data/README.md)."
+            f"The dataset {name} is not on this machine, and split {split[:80]} of {spec.id[:80]} "
+            f"at revision {str(spec.revision)[:80]} could not be had from the Hugging Face hub "
+            f"({reason}): connect once, or put the files into data/raw/{name} (see data/README.md)."
         ) from None
