@@ -18,7 +18,8 @@ _SHORT.maxlevel, _SHORT.maxdict, _SHORT.maxlist, _SHORT.maxtuple = 3, 6, 6, 6
 
 def shown(value: Any) -> str:
     """What somebody gave as a sentence can hold it, however long, deep or large it is."""
-    return _SHORT.repr(value)
+    told = _SHORT.repr(value)
+    return told if len(told) <= 200 else f"{told[:200]}..."
 
 
 class FedbenchError(Exception):
