@@ -34,7 +34,7 @@ COMMANDS = {
     "export": (["export", "", "exported"], ["grid"], 3),
 }
 _CELLS = (
-    'profile = "x"; output = "y"',
+    'profile = "x"\noutput = "y"',
     "from fedbench import grid, report\nfrom fedbench.report.writing import write_table",
     "runs, figures = grid.found(profile), report.folder(output)\n"
     "results = report.main_results(runs, grid.planned(profile))",
@@ -63,7 +63,11 @@ def make_checkout(folder: Path, toy) -> Path:
     (folder / "toy.yml").write_text(yaml.safe_dump(profile))
     made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in _CELLS])
     made.cells[0].metadata["tags"] = ["parameters"]
-    made.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    made.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     (folder / "drawn").mkdir()
     nbformat.write(made, folder / "drawn" / "01_table.ipynb")
     return folder
