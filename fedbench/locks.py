@@ -21,6 +21,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
+from fedbench.durable import make_folder
 from fedbench.errors import FedbenchError, refused
 
 DATA_LOCK = ".lock"  #: in the folder ``data``, held while what the repository keeps is written
@@ -95,7 +96,7 @@ def _acquired(path: Path, wait: bool) -> BaseFileLock:
 
 
 def _acquired_once(path: Path, wait: bool) -> BaseFileLock:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     lock = _lock(path)
     try:
         lock.acquire(blocking=False)

@@ -18,8 +18,6 @@ from fedbench.config import (
     PartitionConfig,
     RunConfig,
     Setting,
-    describe,
-    listed,
     parse_config,
 )
 from fedbench.errors import FedbenchError, shown
@@ -27,6 +25,7 @@ from fedbench.files import read_json, read_yaml
 from fedbench.frozen import Frozen
 from fedbench.hashing import sha256_json, short
 from fedbench.paths import PACKAGE, profile_names, shipped
+from fedbench.problems import describe, listed
 from fedbench.resolving import resolve
 from fedbench.tasks import check_name
 

@@ -13,7 +13,7 @@ from fedbench.attacks import NONE, attack_of
 from fedbench.attacks import canonical as canonical_attack
 from fedbench.attacks import wrong_with as wrong_with_attack
 from fedbench.cohorts import expected_size
-from fedbench.config import RunConfig, examined, parse_config
+from fedbench.config import RunConfig, parse_config
 from fedbench.errors import FedbenchError, shown
 from fedbench.faults import canonical as canonical_faults
 from fedbench.faults import wrong_with as wrong_with_faults
@@ -23,6 +23,7 @@ from fedbench.models.families import family_of
 from fedbench.models.methods import METHODS
 from fedbench.models.placement import check_placement
 from fedbench.optimizers import OPTIMIZERS
+from fedbench.problems import examined
 from fedbench.rules import canonical, rule_of, wrong_with
 from fedbench.rules.validity import hidden, not_private
 from fedbench.tasks import load_task, located

@@ -11,12 +11,13 @@ from typing import Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from fedbench.config import SETTINGS, describe
+from fedbench.config import SETTINGS
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
 from fedbench.frozen import Frozen
 from fedbench.hashing import sha256_json, short
 from fedbench.paths import shipped
+from fedbench.problems import describe
 
 FILE = "claims.yml"
 

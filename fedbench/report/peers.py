@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from fedbench.config import describe
 from fedbench.errors import FedbenchError
 from fedbench.files import read_yaml
 from fedbench.frozen import Frozen
 from fedbench.paths import shipped
+from fedbench.problems import describe
 from fedbench.report.cells import Cell, cells, whole
 from fedbench.store import Run
 

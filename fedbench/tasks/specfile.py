@@ -9,9 +9,9 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from fedbench.config import examined, listed
 from fedbench.errors import FedbenchError, shown
 from fedbench.files import read_yaml
+from fedbench.problems import examined, listed
 from fedbench.tasks.defective import apart
 from fedbench.tasks.spec import TaskSpec
 from fedbench.tasks.task import Scoring

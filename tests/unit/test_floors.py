@@ -54,7 +54,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     provenance records manifests
     config
     protection policy
-    frozen locks
+    frozen problems locks
     columns files hashing named phases processes seeding streams
     limits paths
     durable errors
