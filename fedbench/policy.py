@@ -14,9 +14,9 @@ class PolicyConfig(Frozen):
     """
 
     #: fewest updates that a round must have, or it is abandoned: the shared adapter stays
-    minimum: int = Field(default=1, ge=1)
+    minimum: int = Field(default=1, ge=1, le=10_000)
     #: seconds after which a site that has not answered has failed; none: it is waited for. In a
     #: simulation they are simulated, too
-    deadline: float | None = Field(default=None, gt=0)
+    deadline: float | None = Field(default=None, gt=0, le=1e9)
     #: how often sites that failed in a round are asked again in it, with the very same message
     retries: int = Field(default=0, ge=0, le=100)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from fedbench import named
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.faults.crash import crash
 from fedbench.faults.drop_out import drop_out
 from fedbench.faults.fault import Fault
@@ -50,7 +50,7 @@ def faults_of(text: str) -> dict[str, Fault]:
                 raise ValueError(f"{kind} is named twice")
             found[kind] = named.made(word, FAULTS, FAULTS)
     except ValueError as error:
-        raise FedbenchError(f"faults = {text!r}: {error}.") from None
+        raise FedbenchError(f"faults = {shown(text)}: {error}.") from None
     return found
 
 

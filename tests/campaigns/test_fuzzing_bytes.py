@@ -17,11 +17,11 @@ from random import Random
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save as save_safetensors
 
 from fedbench import receiving
 from fedbench.errors import FedbenchError
 from fedbench.federation import _resume
+from fedbench.log_file import Mark, appended, read_log
 from fedbench.models.attached import attached
 from fedbench.models.tensors import trained_tensors
 from fedbench.replies import bodies, contributions, heard, in_tensors, in_words, spool
@@ -202,14 +202,14 @@ def secure(folder: Path) -> list[Reader]:
     last = {site: unmask(third[site][0], asked)[1] for site in terms.sites}
     config = bigram.config(sites=3, secure={"bound": 4.0})
     context = bigram.contexts(HELD, config, folder)[SITE]
-    place = folder / SITE / "secure.json"
+    place = folder / SITE / "secure"
     place.parent.mkdir(parents=True)
     message = rule_of("fedavg").broadcast(bigram.initial(), SITE)
     shares = {"senders": list(told[SITE].sites), "shares": told[SITE].body.hex()}
 
     def site(private: Private, *payloads: bytes) -> Reader:
         def read(content: bytes) -> None:
-            place.write_bytes(private.to_bytes())
+            place.write_bytes(framed({}, private.to_bytes()))
             handle(context, content)
 
         return Reader(f"secure message, {private.stage}", payloads, read, weight=2)
@@ -266,7 +266,8 @@ def snapshots(folder: Path) -> list[Reader]:
     """What a server and sites write for themselves, and read when they go on."""
     state = rule_of("fedavgm").init(bigram.initial(), bigram.config())
     path = folder / "checkpoint"
-    keep(path, {"log": [{"round": 0}], "version": 1}, joined(state=state, held=bigram.initial()))
+    mark = appended(folder / "log.jsonl", Mark(), {"round": 0})
+    keep(path, {"log": mark, "version": 1}, joined(state=state, held=bigram.initial()))
     snapshot = path.read_bytes()
     config = bigram.config(rule="scaffold", optimizer="sgd")
     context = bigram.contexts(HELD, config, folder / "sites")[SITE]
@@ -303,6 +304,7 @@ def snapshots(folder: Path) -> list[Reader]:
 
     going_on_header, tensors_told = decode(going_on, {})
     going_on_header = {k: v for k, v in going_on_header.items() if k not in ("layout", "schema")}
+    log = folder / "log.jsonl"
     return [
         Reader("snapshot", [snapshot], written_to(path, lambda: kept(path)), of_snapshot, 4),
         Reader("checkpoint", [snapshot], written_to(path, resumed), of_snapshot, 3),
@@ -310,6 +312,8 @@ def snapshots(folder: Path) -> list[Reader]:
         Reader("personal adapter", [personal.read_bytes()],
                written_to(personal, lambda: personal_adapter(context.folder, SITE)), of_snapshot),
         Reader("schemas of a site", [kept_schemas], written_to(schemas, site_remembers), of_json),
+        Reader("log of a federation", [log.read_bytes()],
+               written_to(log, lambda: read_log(log, mark)), of_json),
     ]  # fmt: skip
 
 
@@ -331,21 +335,6 @@ def plain(folder: Path) -> list[Reader]:
         Reader("what a site is told", [asking(TRAIN, rule_of("fedavg").broadcast(TENSORS, SITE))],
                received, weight=8),
     ]  # fmt: skip
-
-
-def weights(folder: Path) -> Reader:
-    """A backbone's file of safetensors."""
-    from fedbench.models.backbones import load_model
-
-    place = toys.make_backbone(folder / "backbone")
-    path = place / "model.safetensors"
-
-    def read(content: bytes) -> None:
-        path.write_bytes(content)
-        load_model(str(place), dtype="float32", device="cpu", compute="plain")
-
-    return Reader("weights of a backbone", [path.read_bytes(), save_safetensors(TENSORS)], read,
-                  of_bytes)  # fmt: skip
 
 
 def tried(readers: Sequence[Reader], inputs: int, random: Random) -> Outcome:

@@ -583,7 +583,7 @@ HUGE = {"adapter/table": torch.zeros(1).expand(10_000)}
     ("payload", "message"),
     [
         (written({k: v for k, v in TRAIN.items() if k != "turn"}, {}), "does not say turn"),
-        (written(TRAIN, {"other/x": torch.zeros(1)}), "holds other/x, which belongs to no part"),
+        (written(TRAIN, {"other/x": torch.zeros(1)}), "holds 'other/x', which belongs to no part"),
         (written(TRAIN, {}), "does not fit the model: these tensors are not"),
         (written(VALIDATE, SMALL), "does not fit the model: table has shape"),
         (written(VALIDATE, HUGE), "tells of 10000 numbers, and 224 are the most"),

@@ -70,7 +70,7 @@ def test_a_log_that_is_not_what_was_written_is_told(tmp_path, damage):
     else:
         write(path, [*RECORDS[1:], RECORDS[0]])
         assert path.stat().st_size == mark.size
-    with pytest.raises(FedbenchError, match=r"log is missing or damaged: remove the checkpoint"):
+    with pytest.raises(FedbenchError, match=r"log is damaged: remove it and all else"):
         read_log(path, mark)
 
 

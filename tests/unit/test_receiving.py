@@ -13,6 +13,7 @@ import torch
 from fedbench import receiving
 from fedbench.engines import Failure
 from fedbench.engines.in_process import InProcess
+from fedbench.errors import Replaceable
 from fedbench.headers import to_train
 from fedbench.rules import RULES, rule_of
 from fedbench.wire import encode, framed, opened, schema_of
@@ -171,7 +172,8 @@ def test_a_site_whose_memory_of_messages_is_damaged_says_so(tmp_path, remembered
     place = tmp_path / "site-00" / "schemas.json"
     place.parent.mkdir()
     place.write_text(remembered)
-    assert isinstance(answer(tmp_path, asking(TRAIN, MESSAGE)), Failure)
+    with pytest.raises(Replaceable, match=r"schemas\.json is damaged"):
+        answer(tmp_path, asking(TRAIN, MESSAGE))
 
 
 def test_training_without_end_is_refused(tmp_path):

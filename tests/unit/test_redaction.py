@@ -181,7 +181,7 @@ def test_a_defect_of_a_worker_is_told_without_its_message(monkeypatch):
     from fedbench import store
     from fedbench.config import RunConfig
 
-    monkeypatch.setattr("fedbench.running.run", lambda config, report: defect(OTHER))
+    monkeypatch.setattr("fedbench.running.run", lambda config, report, wait: defect(OTHER))
     monkeypatch.setattr(grid, "_done", multiprocessing.get_context("spawn").Value("d", 0.0))
     config = RunConfig(task="toy", compute="plain")
     with pytest.raises(FedbenchError) as caught:

@@ -226,11 +226,11 @@ def test_work_that_a_killed_run_could_not_remove_any_more_is_removed_by_the_next
         patch.setattr(running.shutil, "rmtree", lambda *given, **named: None)
         found = run(config)
     assert store.untidy(found.id)
-    assert grid._stale(resolve(config)) == ""
+    assert grid._why_done(resolve(config)) == ""
     monkeypatch.setattr(running, "_compute", None)  # and it is not done again
     assert result(run(config)) == result(found)
     assert not store.untidy(found.id)
-    assert grid._stale(resolve(config)) is None
+    assert grid._why_done(resolve(config)) is None
 
 
 def test_temporaries_of_killed_processes_are_swept_away_when_a_run_begins(configure):

@@ -6,6 +6,7 @@ import pytest
 
 from fedbench import store
 from fedbench.config import PartitionConfig
+from fedbench.manifests import files_of, write_manifest
 from fedbench.report import contrasts, main_results, stats
 from tests.unit.report.test_tables import pick
 
@@ -85,6 +86,7 @@ def independent(save, config):
         run = save(config(setting, seed))
         items = run.items.assign(cluster=run.items["item"])
         items.to_parquet(run.source / store.ITEMS, index=False)
+        write_manifest(run.source, files_of(run.source))
         return run
 
     return make

@@ -27,7 +27,12 @@ SAME = {
 def cell(hostile=0.0, **other):
     config = {k: SAME[k] for k in ("task", "backbone", "method", "setting")} | other
     run = SimpleNamespace(metrics={"split": "given", "accuracy": 0.6}, id="abc")
-    honest = {"hostile": hostile, "privacy": None, "partition": SimpleNamespace(without=None)}
+    honest = {
+        "hostile": hostile,
+        "faults": "none",
+        "privacy": None,
+        "partition": SimpleNamespace(without=None),
+    }
     return SimpleNamespace(config=SimpleNamespace(**config, **honest), runs=[run])
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from fedbench import report, store
 from fedbench.config import PartitionConfig
+from fedbench.manifests import files_of, write_manifest
 from fedbench.report import verdicts as judging
 from fedbench.report.cells import cells
 from fedbench.report.claim_file import Part, read_claims
@@ -67,6 +68,7 @@ def answered(save, config):
             for adapter in run.items["adapter"].unique()
         ]  # fmt: skip
         pd.concat(tables, ignore_index=True).to_parquet(run.source / store.ITEMS, index=False)
+        write_manifest(run.source, files_of(run.source))
         return run
 
     return make
