@@ -103,6 +103,7 @@ def test_a_run_on_a_disk_that_fails_at_any_operation_goes_on_with_the_same_bits(
                    wrong_results=0)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_written_of_runs_is_there_or_told_on_a_disk_that_fails(campaign, made):
     """Records, tables, figures, exports: at every operation, every kind of failure."""
     found = run(resolve(made.config()))

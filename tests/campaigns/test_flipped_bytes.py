@@ -107,6 +107,7 @@ def said(capsys, caplog):
     return take
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_of_a_finished_run_is_never_a_wrong_number(campaign, made, said):
     configs = [resolve(made.config(**values)) for values in world.FINISHED.values()]
     right = [world.result(run(config)) for config in configs]

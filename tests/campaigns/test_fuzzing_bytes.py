@@ -289,7 +289,7 @@ def snapshots(folder: Path) -> list[Reader]:
         return trial
 
     def resumed() -> None:
-        found, log, now = _resume(folder, state)
+        found, log, now, _ = _resume(folder, state)
         assert isinstance(log, list)
         assert found.keys()
         assert isinstance(now.version, int)

@@ -114,6 +114,7 @@ def broken(random, content):
     return content
 
 
+@pytest.mark.slow
 def test_no_wrong_row_is_quoted(campaign, tmp_path, caplog, capfd, recwarn):
     caplog.set_level(logging.DEBUG)
     chance, marks = random.Random(campaign.seed), Marks.of(campaign.seed)

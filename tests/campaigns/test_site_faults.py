@@ -187,6 +187,7 @@ def check_against_plan(config, log):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_whatever_befalls_sites_a_federation_ends_as_planned(campaign, tmp_path):
     count = campaign.size(sample=40, full=400)

@@ -262,6 +262,7 @@ def test_a_defect_of_ours_is_not_hidden_as_a_fault(tmp_path, monkeypatch):
         run(configured(faults="crash:rate=0.1", policy={"retries": 5}), tmp_path)
 
 
+@pytest.mark.slow
 def test_who_does_a_sites_work_does_not_show_in_what_befalls_it(tmp_path):
     kinds = "+".join(f"{kind}:rate=0.2" for kind in FAULTS)
     config = configured(faults=kinds, policy={**WAITS, "retries": 2})
