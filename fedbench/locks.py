@@ -21,8 +21,9 @@ from pathlib import Path
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from fedbench.durable import make_folder
+from fedbench.durable import make_folder, temporary_file
 from fedbench.errors import FedbenchError, refused
+from fedbench.files import spool_bytes
 
 DATA_LOCK = ".lock"  #: in the folder ``data``, held while what the repository keeps is written
 _LOG = logging.getLogger("fedbench")
@@ -122,8 +123,8 @@ def _remedy(lock: BaseFileLock) -> str:
 
 def _note(path: Path, text: str) -> None:
     """Tell people who read the file; a full disk is no reason not to have the lock."""
-    with suppress(OSError):
-        path.write_text(text, encoding="utf-8")
+    with suppress(FedbenchError):
+        spool_bytes(path, text.encode())
 
 
 @lru_cache(maxsize=256)
@@ -141,16 +142,16 @@ def _has_flock(folder: Path) -> bool:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
         if _are_of_one_machine(folder, mounts):
             return False
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".flock.") as first:
+    with temporary_file(folder / "flock", 0o600) as (first, _), first.open("rb") as second:
         try:
-            fcntl.flock(first, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            with open(first.name, "rb") as second:
-                fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise
+        finally:
+            first.unlink()
     return False  # there is none, or it keeps nobody out
 
 
