@@ -14,9 +14,7 @@ The rule, which ``python -m fedbench gc --help`` tells too:
 from __future__ import annotations
 
 import os
-import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -26,17 +24,17 @@ from pathlib import Path
 
 from fedbench import profiles, store
 from fedbench.config import RunConfig
+from fedbench.durable import left_behind
 from fedbench.errors import FedbenchError, refused
 from fedbench.freshness import is_here, moved, work_key
 from fedbench.locks import Busy, holder, locked
 from fedbench.manifests import MANIFEST
 from fedbench.paths import home, profile_names
+from fedbench.privacy.ledger import LEDGER
 
 DAYS = 30  #: that abandoned work is kept
-_HOUR, _DAY = 3600.0, 86400.0  #: in seconds
-_LEDGER = "privacy.json"
-#: What :mod:`fedbench.files` writes under a name of its own before it gets its real one.
-_TEMPORARY = re.compile(r"\..+\.([0-9a-f]{16}|[a-z0-9_]{8})")
+_DAY = 86400.0  #: in seconds
+_LOCKS = ("lock", "lock.held")  #: of a run: the second where there are no locks of the system
 _KILLED = "left by a process that was killed"
 
 
@@ -79,7 +77,13 @@ def collect(*, days: float = DAYS, stale: bool = False, remove: bool = False) ->
         (folder.with_name(f"{folder.name}.lock"), partial(_of_notebooks, folder, days))
         for folder in sorted((home() / "notebooks").glob("*/"))
     ]
+    looks += [
+        (cache.with_name(f"{cache.name}.lock"), partial(_of_cache, cache, days))
+        for cache in sorted((home() / "untrained").glob("[!.]*/"))
+    ]
     for lock, look in looks:
+        if not lock.parent.exists():  # it was removed meanwhile, and a lock would make it anew
+            continue
         try:
             with locked(lock, wait=False):
                 waste += _handled(look(), remove)
@@ -142,9 +146,13 @@ def _of_run(
 def _of_work(folder: Path, config: RunConfig | None) -> list[Waste]:
     """Checkpoints that a run would not go on from today."""
     made = sorted((folder / "work").glob("*/"))
-    if not made or config is None or not is_here(config):
+    try:
+        if not made or config is None or not is_here(config):
+            return []
+        today = work_key(config)
+    except FedbenchError:  # what it would be made of cannot be read just now
         return []
-    others = [other for other in made if other.name != work_key(config) and not _ledgers(other)]
+    others = [other for other in made if other.name != today and not _ledgers(other)]
     return [_waste(other, "made by other code, data or backbone") for other in others]
 
 
@@ -165,30 +173,29 @@ def _of_notebooks(folder: Path, days: float) -> Iterator[Waste]:
 
 
 def _elsewhere(days: float) -> Iterator[Waste]:
-    """What may go where nothing is locked: only what has not been touched for long."""
+    """What may go where nothing is locked."""
     for folder in sorted(home().glob("*/")):
         for path in _temporaries(folder) if folder.name != "runs" else []:
-            if _age(path) > _HOUR:
-                yield _waste(path, _KILLED)
-    for path in sorted(Path(tempfile.gettempdir()).glob("fedbench-*/")):
-        if path.stat().st_uid == os.getuid() and _age(path) > days * _DAY:
             yield _waste(path, _KILLED)
-    for cache in (*sorted((home() / "untrained").glob("*/")), home() / "offload"):
-        if cache.exists() and not _TEMPORARY.fullmatch(cache.name) and _age(cache) > days * _DAY:
-            yield _waste(cache, f"a cache, untouched for {days:g} days")
+    yield from _of_cache(home() / "offload", days)
+
+
+def _of_cache(cache: Path, days: float) -> Iterator[Waste]:
+    if cache.exists() and _age(cache) > days * _DAY:
+        yield _waste(cache, f"a cache, untouched for {days:g} days")
 
 
 def _temporaries(folder: Path) -> list[Path]:
-    return sorted(path for path in _below(folder) if _TEMPORARY.fullmatch(path.name))
+    return sorted(left_behind(_below(folder)))
 
 
 def _ledgers(folder: Path) -> bool:
-    return any(path.name == _LEDGER for path in _below(folder))
+    return any(path.name == LEDGER for path in _below(folder))
 
 
 def _files(path: Path) -> list[Path]:
     inside = _below(path) if path.is_dir() and not path.is_symlink() else [path]
-    return [one for one in inside if one.is_file() and one.name != "lock"]
+    return [one for one in inside if one.is_file() and one.name not in _LOCKS]
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -220,13 +227,13 @@ def _remove(path: Path) -> None:
         if not path.is_dir() or path.is_symlink():
             path.unlink(missing_ok=True)
             return
-        lock = path / "lock"
         # Without its manifest a run does not count, should this be interrupted.
         (path / MANIFEST).unlink(missing_ok=True)
         for inside in path.iterdir():
-            if inside != lock:
+            if inside.name not in _LOCKS:
                 shutil.rmtree(inside) if inside.is_dir() else inside.unlink(missing_ok=True)
-        lock.unlink(missing_ok=True)
+        for name in _LOCKS:
+            (path / name).unlink(missing_ok=True)
         with suppress(OSError):  # somebody has begun anew in it
             path.rmdir()
     except OSError as error:

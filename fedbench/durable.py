@@ -7,6 +7,7 @@ process, however that ends: a temporary that nobody holds is rubbish, and can be
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -62,13 +63,29 @@ def sweep(found: Iterable[Path]) -> None:
     A temporary that cannot be held or removed stays, too: it is rubbish and in nobody's way.
     """
     for path in [path for path in found if _TEMPORARY.fullmatch(path.name)]:
-        with suppress(OSError):
-            opened = os.open(path, os.O_RDONLY)
-            try:
-                if _hold(opened, wait=False):
-                    shutil.rmtree(path) if path.is_dir() else path.unlink()
-            finally:
-                os.close(opened)
+        with suppress(OSError), _abandoned(path) as abandoned:
+            if abandoned:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def left_behind(found: Iterable[Path]) -> Iterator[Path]:
+    """What :func:`sweep` would remove of ``found``."""
+    for path in found:
+        if _TEMPORARY.fullmatch(path.name):
+            with suppress(OSError), _abandoned(path) as abandoned:
+                if abandoned:
+                    yield path
+
+
+@contextmanager
+def _abandoned(path: Path) -> Iterator[bool]:
+    """Whether nobody holds a temporary, which is held inside the block."""
+    # To lock a file of NFS for itself alone, a process must be able to write it.
+    opened = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        yield _hold(opened, wait=False)
+    finally:
+        os.close(opened)
 
 
 def temporaries_of(path: Path) -> Iterator[Path]:
@@ -114,6 +131,10 @@ def sync(path: Path) -> None:
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
+    except OSError as error:
+        # Some file systems cannot sync a folder: then nobody can.
+        if not path.is_dir() or error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(opened)
 

@@ -40,6 +40,10 @@ class Replaceable(Damaged):
     """And it can be computed again: whoever needs it does so, after a warning."""
 
 
+class Refused(FedbenchError):
+    """The disk or the memory of this machine refused something."""
+
+
 def traced(error: BaseException) -> str:
     """Where an error came from, and what caused it: files, lines and types.
 
@@ -55,20 +59,28 @@ def traced(error: BaseException) -> str:
     return "\nThe cause was this:\n\n".join(told)
 
 
-def of_system(error: BaseException, path: object = None) -> FedbenchError | None:
+def of_memory(error: BaseException) -> bool:
+    """Whether an allocator failed; that of torch on processors has no exception of its own."""
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or bool(_NO_MEMORY.search(str(error)))
+
+
+def of_system(error: BaseException, path: object = None) -> Refused | None:
     """What a disk or the memory refused, as a sentence; None if it was something else.
+
+    A file that is missing is something else: nobody refused it, and we should have known.
 
     Args:
         error: that was raised.
         path: what was worked on, where the error does not say.
     """
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return FedbenchError(
+    if of_memory(error):
+        return Refused(
             "There was not enough memory: close other programs, or ask for a smaller batch_size or "
             "fewer cores, then start again; what was finished stays (python -m fedbench plan tells "
             "what a profile needs)."
         )
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno in _OF_DISKS:
         return refused(error.filename or path or "A file", error, "used")
     return None
 
@@ -79,17 +91,24 @@ _NO_MEMORY = re.compile(
 )
 
 
-def refused(path: object, error: Exception, verb: str = "written") -> FedbenchError:
+def refused(path: object, error: Exception, verb: str = "written") -> Refused:
     """What a disk refused, as a sentence: ``path`` could not be written, or what ``verb`` says."""
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())
     remedy = _REMEDIES.get(
         getattr(error, "errno", None), "free the disk or make the folder writable"
     )
-    return FedbenchError(
+    return Refused(
         f"{path} could not be {verb} ({reason}): {remedy}, then start again; what was finished "
         "stays."
     )
 
+
+#: what a disk, or the system on its behalf, answers
+_OF_DISKS = frozenset(
+    getattr(errno, name)
+    for name in "ENOSPC EDQUOT EROFS EACCES EPERM EIO EMFILE ENFILE EFBIG ENOMEM ENOLCK".split()
+    if hasattr(errno, name)
+)
 
 _REMEDIES: Mapping[int | None, str] = {
     errno.EIO: "look after the disk, which may be failing",

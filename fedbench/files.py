@@ -21,7 +21,7 @@ from fedbench.durable import (
     temporary_file,
     temporary_folder,
 )
-from fedbench.errors import Damaged, FedbenchError, refused
+from fedbench.errors import Damaged, FedbenchError, of_system, refused
 from fedbench.limits import JSON_BYTES, YAML_BYTES, from_json, from_yaml, read_within
 
 SEAL = "sha256"  #: the field in which a JSON file of ours carries the checksum of all others
@@ -176,9 +176,11 @@ def on_disk(path: Path) -> Iterator[None]:
     """Put in a sentence what the disk refuses inside the block, about its own path or ``path``.
 
     Raises:
-        FedbenchError: it did.
+        Refused: it did. Other errors, of a file that is missing for example, pass.
     """
     try:
         yield
     except OSError as error:
-        raise refused(error.filename or path, error, "used") from None
+        if (sentence := of_system(error, path)) is None:
+            raise
+        raise sentence from None

@@ -88,9 +88,13 @@ def moved(run: Run) -> str:
 
 def _data(task: str, otherwise: str) -> str:
     try:
-        return load_task(task).digest if is_local(task) else otherwise
-    except FedbenchError:
+        here = is_local(task)
+    except FedbenchError:  # its description is gone
         return otherwise
+    try:
+        return load_task(task).digest if here else otherwise
+    except FedbenchError:
+        return "they cannot be read"
 
 
 def _backbone(name: str, otherwise: str) -> str:

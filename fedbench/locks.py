@@ -23,7 +23,6 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from fedbench.durable import make_folder, temporary_file
 from fedbench.errors import FedbenchError, refused
-from fedbench.files import spool_bytes
 
 DATA_LOCK = ".lock"  #: in the folder ``data``, held while what the repository keeps is written
 _LOG = logging.getLogger("fedbench")
@@ -62,13 +61,15 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 def is_held(path: Path) -> bool:
     """Whether another process holds the lock of the file ``path`` just now."""
-    if not path.exists():
+    if not any(one.exists() for one in (path, path.with_name(path.name + _MARKER))):
         return False
     try:
         with locked(path, wait=False):
             return False
     except Busy:
         return True
+    except FedbenchError:  # whoever cannot write here is told so when that is needed
+        return False
 
 
 def holder(path: Path) -> str:
@@ -77,7 +78,8 @@ def holder(path: Path) -> str:
         with suppress(OSError, ValueError):
             pid, host, *_ = kept.read_text(encoding="utf-8").splitlines()
             since = time.strftime("%d %B %H:%M", time.localtime(kept.stat().st_mtime))
-            return f"process {int(pid)} on {host}, since {since}"
+            ended = f" (if that has ended, remove {kept})" if kept != path else ""
+            return f"process {int(pid)} on {host}, since {since}{ended}"
     return "another process"
 
 
@@ -104,7 +106,7 @@ def _acquired_once(path: Path, wait: bool) -> BaseFileLock:
     except Timeout:
         if not wait:
             raise Busy(f"Another process works on {path}: {holder(path)}.") from None
-        _LOG.warning("%s is held: waiting for %s%s.", path, holder(path), _remedy(lock))
+        _LOG.warning("%s is held: waiting for %s.", path, holder(path))
         lock.acquire()
     return lock
 
@@ -115,16 +117,14 @@ def _lock(path: Path) -> BaseFileLock:
     return SoftFileLock(path.with_name(path.name + _MARKER))
 
 
-def _remedy(lock: BaseFileLock) -> str:
-    """What helps against a marker whose process has ended where nobody here can see it."""
-    marked = isinstance(lock, SoftFileLock)
-    return f" (if that has ended, remove {lock.lock_file})" if marked else ""
-
-
 def _note(path: Path, text: str) -> None:
     """Tell people who read the file; a full disk is no reason not to have the lock."""
-    with suppress(FedbenchError):
-        spool_bytes(path, text.encode())
+    with suppress(OSError):
+        opened = os.open(path, os.O_WRONLY | os.O_TRUNC)  # where gc removed it, it stays removed
+        try:
+            os.write(opened, text.encode())
+        finally:
+            os.close(opened)
 
 
 @lru_cache(maxsize=256)
@@ -142,7 +142,7 @@ def _has_flock(folder: Path) -> bool:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
         if _are_of_one_machine(folder, mounts):
             return False
-    with temporary_file(folder / "flock", 0o600) as (first, _), first.open("rb") as second:
+    with temporary_file(folder / "flock", 0o600) as (first, _), first.open("r+b") as second:
         try:
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

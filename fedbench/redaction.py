@@ -11,10 +11,12 @@ _LEFT_OUT = "[secret]"
 _SHORTEST = 8  #: characters of a secret: what is shorter would be found in ordinary words
 _NAMED = re.compile(r"(^|_)(TOKEN|SECRET|PASSWORD|API_?KEY)S?$", re.IGNORECASE)
 _KNOWN = re.compile(
-    r"\bhf_\w{8,}"  # as the hub makes them
+    r"\bhf_(?=\w*\d)(?=\w*[A-Z])[A-Za-z0-9]{16,}"  # as the hub makes them
     r"|(?<=://)[^/\s@]+(?=@)"  # name and password of an address
     r"|(?<=[Bb]earer )\S+"
-    r"|(?<=token[= ])\S{8,}|(?<=secret[= ])\S{8,}|(?<=password[= ])\S{8,}|(?<=api-key[= ])\S{8,}"
+    # as an option or a variable gives them
+    r"|(?<=token=)\S{8,}|(?<=secret=)\S{8,}|(?<=password=)\S{8,}|(?<=api-key=)\S{8,}"
+    r"|(?<=-token )\S{8,}|(?<=-secret )\S{8,}|(?<=-password )\S{8,}|(?<=-api-key )\S{8,}"
 )
 
 
@@ -37,7 +39,8 @@ def _secrets() -> Iterator[str]:
             kept = path.read_text(encoding="utf-8")
         except (OSError, ValueError):
             continue
-        yield from (word for word in kept.split() if len(word) >= _SHORTEST)
+        words = (line.rpartition("=")[2].strip() for line in kept.splitlines())
+        yield from (word for word in words if len(word) >= _SHORTEST)
 
 
 def _token_files() -> Iterator[Path]:

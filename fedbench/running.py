@@ -75,10 +75,12 @@ def run(
             cannot be written; one sentence says what to do, and what was finished stays.
     """
     config = resolve(config)
+    usable = False
     with suppress(FedbenchError):  # it may be about to be replaced: see again under its lock
-        if _usable(config, again) and not store.untidy(config.id):
+        usable = _usable(config, again)
+        if usable and not store.untidy(config.id):
             return store.load(config.id)
-    if not store.untidy(config.id):
+    if not usable:
         check_sources(config)
     with _alone(config, wait) as directory:
         if not _usable(config, again):

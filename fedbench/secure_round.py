@@ -194,7 +194,7 @@ def _asking(kind: str, told: Mapping[str, tuple[Mapping[str, Any], bytes]]) -> _
 
 
 def _attempt(folder: Path, round_: int) -> int:
-    """A number that no earlier attempt at this round had: no secret is used in two of them.
+    """A number that no earlier attempt at this round had since the run began or started over.
 
     It begins with each round: were it to grow over all of them, messages would grow with how often
     the run was stopped.

@@ -17,7 +17,7 @@ from torch import nn
 from fedbench import masking, receiving
 from fedbench.attacks.attack import HONEST, Attack
 from fedbench.config import RunConfig
-from fedbench.errors import Damaged, FedbenchError, Replaceable, shown
+from fedbench.errors import Damaged, FedbenchError, Refused, Replaceable, shown
 from fedbench.evaluate import gold_loss, predict, score
 from fedbench.faults.fault import SAFE, Crashed, Mishap
 from fedbench.models.deltas import fold
@@ -84,8 +84,8 @@ def handle(context: SiteContext, payload: bytes) -> bytes:
 
     Raises:
         BadPayload: the payload cannot be read, or does not fit this site's model.
-        Damaged: a file that this site keeps is not what it wrote. It does not take part without it:
-            another result would come of that.
+        Damaged, Refused: a file that this site keeps is not what it wrote, or cannot be written. It
+            does not drop out for that: another result would come of it.
     """
     header, content = opened(payload)
     kind = header.get("kind")
@@ -127,7 +127,7 @@ def _train(
     try:
         spent = spend(config, header, context.site, context.folder)
         report = _turn(context, header, objective)
-    except Damaged:
+    except (Damaged, Refused):
         raise
     except FedbenchError as error:
         raise BadPayload(str(error)) from None
@@ -161,7 +161,7 @@ def _personalise(
     frozen = _objective(context, message, state).frozen
     try:
         report = _turn(context, header, LocalObjective(frozen=frozen))
-    except Damaged:
+    except (Damaged, Refused):
         raise
     except FedbenchError as error:
         raise BadPayload(str(error)) from None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from fedbench.config import RunConfig
+from fedbench.errors import of_memory
 from fedbench.forward import Batch, collate, flop_counter, supervised_logits
 from fedbench.optimizers import Start, fresh
 from fedbench.streams import generator
@@ -85,7 +86,7 @@ def by_batch(model: nn.Module, config: RunConfig, holds: int | None = None) -> G
     def at_once(model: nn.Module, sequences: Sequence[Answered]) -> Accumulated:
         size = len(sequences) if fits >= len(sequences) else int(fits)
         if holds is not None and size > holds:
-            raise torch.OutOfMemoryError("Memory was made to hold fewer sequences.")
+            raise torch.OutOfMemoryError("Out of memory, which was made to hold fewer sequences.")
         parts = [sequences[i : i + size] for i in range(0, len(sequences), size)]
         batches = [_collated(part, config) for part in parts]
         flops = sum(map(count_flops, batches))
@@ -99,7 +100,7 @@ def by_batch(model: nn.Module, config: RunConfig, holds: int | None = None) -> G
             try:
                 return at_once(model, sequences)
             except (RuntimeError, MemoryError) as error:
-                if not _is_of_memory(error):
+                if not of_memory(error):
                     raise
             # Only here, where nothing holds on to what was computed, is memory free again.
             _discard(model)
@@ -129,12 +130,6 @@ def _in_parts(model: nn.Module, batches: Sequence[Batch]) -> Tensor:
         loss.backward()
         losses.append(loss.detach())
     return torch.stack(losses).sum()
-
-
-def _is_of_memory(error: Exception) -> bool:
-    """Whether an allocator failed; that of processors has no exception of its own."""
-    named = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return named or "can't allocate memory" in str(error)
 
 
 def _discard(model: nn.Module) -> None:

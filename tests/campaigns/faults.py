@@ -71,7 +71,7 @@ def _hook(event: str, given: tuple[Any, ...]) -> None:
         path = given[_CHANGES[event]]
     else:
         return
-    path = os.path.abspath(os.fsdecode(path))
+    path = _path_of(path) if isinstance(path, int) else os.path.abspath(os.fsdecode(path))
     if _ARMED[0].step(event, path):
         raise _ARMED[0].error(path)
 

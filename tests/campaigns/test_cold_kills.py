@@ -55,7 +55,7 @@ def make_checkout(folder: Path, toy) -> Path:
         config.pop(field, None)
     profile = {
         "title": "toys", "minutes": 1, "partitions": [partition],
-        "notebooks": str(folder / "drawn"),
+        "notebooks": "drawn",
         "common": {**config, "passes": 1, "learning_rate": 0.003},
         "grid": [{**cell, "methods": ["lora"], "seeds": [0], "settings": ["base", "federated"]}],
         "tuning": {"seeds": [7], "learning_rates": [0.01, 0.02], "passes": [1], "extensions": 0},
@@ -106,7 +106,7 @@ def _content(path: Path) -> str:
     """A hash, but of what tells the time of day or what a kernel said."""
     timed = path.name in ("run.json", "manifest.json", "lock") or path.suffix == ".ipynb"
     recorded = path.name == "runs.jsonl"
-    timed |= recorded or (path.parts[-3] == "figures" and path.suffix == ".json")
+    timed |= recorded or (path.parts[-3] in ("figures", "notebooks") and path.suffix == ".json")
     return "" if timed else hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -103,7 +103,8 @@ def test_runs_leave_nothing_behind_but_their_results(campaign, toy, tmp_path):
         open_files_at_last=found[-1].files,
         kilobytes_on_disk_per_run=round(grown["disk"] / KB, 1),
     )
-    assert grown["memory"] < 16 * KB  # an adapter has 26 KB, a run's items and scores as much
+    # An adapter has 26 KB, a run's items and scores as much; and a megabyte may be kept once.
+    assert grown["memory"] < 16 * KB + MB / (runs - warm)
     assert len(folders) == runs
     assert not left
     assert [path.name for path in home.iterdir()] == ["runs"]

@@ -34,7 +34,7 @@ def test_a_notebook_gets_its_parameters_and_its_name_when_it_has_succeeded(tmp_p
     copy = execute(source, tmp_path / "done" / "01.ipynb", GIVEN)
 
     assert "tiny somewhere" in copy.read_text()
-    assert [path.name for path in copy.parent.iterdir()] == ["01.ipynb"]
+    assert {path.name for path in copy.parent.iterdir()} == {"01.ipynb", "01.json"}
 
 
 def test_a_failure_names_the_notebook_the_cell_and_the_error_and_leaves_its_copy(tmp_path):
@@ -47,6 +47,7 @@ def test_a_failure_names_the_notebook_the_cell_and_the_error_and_leaves_its_copy
     assert "02.failed.ipynb" in str(caught.value)
     assert sorted(path.name for path in (tmp_path / "done").iterdir()) == [
         "01.ipynb",
+        "01.json",
         "02.failed.ipynb",
     ]
 
@@ -60,7 +61,7 @@ def test_a_kernel_that_dies_is_no_success(tmp_path):
 
 
 def test_a_kernel_that_is_not_installed_is_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("fedbench.report.build._KERNEL", "no-such-kernel")
+    monkeypatch.setattr("fedbench.report.build.KERNEL", "no-such-kernel")
     source = notebook(tmp_path / "01.ipynb", "1 + 1")
     with pytest.raises(FedbenchError, match=r"01\.ipynb needs the Jupyter kernel no-such-kernel"):
         execute(source, tmp_path / "done" / "01.ipynb", GIVEN)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 
 import pytest
 
-from fedbench import cli, collecting, store
+from fedbench import cli, collecting, locks, store
 from fedbench.collecting import collect
 from fedbench.config import RunConfig
+from fedbench.durable import temporary_file
+from fedbench.errors import FedbenchError
 from fedbench.locks import locked
 from fedbench.paths import home
 
@@ -27,8 +28,6 @@ def world(tmp_path, monkeypatch):
     monkeypatch.setattr(collecting, "is_here", lambda config: True)
     monkeypatch.setattr(collecting, "work_key", lambda config: "today")
     monkeypatch.setattr(collecting, "moved", lambda run: "code" if run.id in stale else "")
-    (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     return stale
 
 
@@ -135,12 +134,16 @@ def test_a_damaged_result_is_not_for_gc_to_judge(world):
     assert collect(days=0, stale=True).waste == ()
 
 
-def test_temporaries_that_no_lock_protects_go_after_an_hour():
-    put(home() / "energy" / ".smoke.json.0123456789abcdef")
-    draft = put(home() / "untrained" / ".llama-1a.x1_y2z3w" / "llama-1a" / "config.json", age=1)
+def test_temporaries_of_killed_processes_go_and_those_of_live_ones_stay():
+    draft = put(home() / "untrained" / ".llama-1a.0123456789abcdef" / "llama-1a" / "config.json")
     put(home() / "energy" / ".hidden", age=1000)
-    old = put(home() / "energy" / ".smoke.json.f123456789abcdef", age=1)
-    assert gone(draft.parents[1], old)
+    put(home() / "energy" / ".coverage.machine1", age=1000)
+    left = put(home() / "energy" / ".smoke.json.f123456789abcdef")
+    with temporary_file(home() / "energy" / "smoke.json", 0o600) as (written, _):
+        os.utime(written, (0, 0))  # as of a copy of an old file
+        assert gone(draft.parents[1], left)
+        assert written.exists()
+        written.unlink()
 
 
 def test_half_executed_notebooks_go_at_once_and_failed_ones_after_some_days():
@@ -153,13 +156,33 @@ def test_half_executed_notebooks_go_at_once_and_failed_ones_after_some_days():
     assert gone(half, old)
 
 
-def test_caches_and_homes_of_killed_processes_go_after_some_days(tmp_path):
-    put(tmp_path / "tmp" / "fedbench-0.lock", age=1000)
-    put(tmp_path / "tmp" / "fedbench-new" / "runs" / "a" / "run.json")
-    killed = put(tmp_path / "tmp" / "fedbench-old" / "run.json", age=31).parent
+def test_caches_go_after_some_days_unless_they_are_in_use():
     put(home() / "untrained" / "new" / "config.json")
     cache = put(home() / "untrained" / "old" / "config.json", age=31).parent
-    assert gone(killed, cache)
+    with locked(cache.with_name("old.lock")):
+        assert collect().waste == ()
+    assert gone(cache)
+
+
+def test_a_run_whose_data_cannot_be_read_ends_no_tidying(monkeypatch):
+    def unreadable(config):
+        raise FedbenchError("rows is no table.")
+
+    monkeypatch.setattr(collecting, "work_key", unreadable)
+    put(store.folder(PLANNED.id) / "work" / "before" / "checkpoint", age=31)
+    assert collect().waste == ()
+
+
+def test_what_was_removed_stays_removed_with_its_lock():
+    folder = put(store.folder("0" * 16) / "work" / "before" / "checkpoint", age=31).parents[2]
+    assert gone(folder)
+
+
+def test_where_locks_are_markers_the_one_held_makes_no_folder_new(monkeypatch):
+    monkeypatch.setattr(locks, "_has_flock", lambda folder: False)
+    folder = put(store.folder("0" * 16) / "work" / "before" / "checkpoint", age=31).parents[2]
+    assert [one.path for one in collect(remove=True).waste] == [folder]
+    assert not folder.exists()
 
 
 def test_nothing_is_removed_before_it_is_said_to(capsys):
