@@ -24,6 +24,7 @@ def leave():
     os._exit(3)
 
 
+@pytest.mark.slow
 def test_who_does_a_sites_work_does_not_show_in_the_result(tmp_path):
     config = bigram.config(rounds=3, passes=6)
     alone = InProcess(bigram.contexts(HELD, config, tmp_path / "sites"))
@@ -44,6 +45,7 @@ def test_a_worker_that_dies_is_one_sentence_and_no_hanging():
                 list(engine.exchange({"site-00": b"", "site-01": b""}))
 
 
+@pytest.mark.slow
 def test_a_run_on_two_devices_ends_with_the_same_adapter(
     toy_task, backbones, monkeypatch, tmp_path
 ):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fedbench.bench.scoring import MANY, NAIVE, ONE, OURS, measure, table
 
 
+@pytest.mark.slow
 def test_ours_predicts_what_a_forward_per_choice_does_and_every_way_is_timed():
     found = measure(items=6, repeats=1)
     for row in found["rows"]:
