@@ -142,7 +142,8 @@ def _has_flock(folder: Path) -> bool:
         mounts = Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines()
         if _are_of_one_machine(folder, mounts):
             return False
-    with temporary_file(folder / "flock", 0o600) as (first, _), first.open("r+b") as second:
+    with temporary_file(folder / "flock", 0o600) as (first, _):
+        second = os.open(first, os.O_RDWR)  # NFS locks for one alone only what that one may write
         try:
             fcntl.flock(second, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -151,6 +152,7 @@ def _has_flock(folder: Path) -> bool:
             if error.errno not in _ABSENT:
                 raise
         finally:
+            os.close(second)
             first.unlink()
     return False  # there is none, or it keeps nobody out
 
