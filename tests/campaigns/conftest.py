@@ -17,6 +17,9 @@ import pytest
 
 from tests import toys
 
+_GIVEN = os.environ.get("FEDBENCH_CAMPAIGN")
+_FOLDER = Path(_GIVEN).absolute() if _GIVEN else None  #: before a test works in another place
+
 
 @dataclass(frozen=True)
 class Campaign:
@@ -42,11 +45,10 @@ class Campaign:
 
 @pytest.fixture
 def campaign(request: pytest.FixtureRequest) -> Campaign:
-    given = os.environ.get("FEDBENCH_CAMPAIGN")
     seed = int(os.environ.get("FEDBENCH_TEST_SEED", "0"))
     print(f"FEDBENCH_TEST_SEED={seed}")
     name = re.sub(r"\W+", "_", request.node.name.removeprefix("test_")).strip("_")
-    return Campaign(name, Path(given).absolute() if given else None, seed)
+    return Campaign(name, _FOLDER, seed)
 
 
 @pytest.fixture(scope="session")
