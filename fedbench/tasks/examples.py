@@ -83,13 +83,13 @@ def column(row: Row, name: str) -> Any:
     """
     if name not in row.values:
         raise FedbenchError(
-            f"{row.where}: there is no column {name!r} among its {len(row.values)}; rename it in "
+            f"{row.where}: there is no column {shown(name)} among its {len(row.values)}; rename it in "
             "the task's file, add the line of names if the file has none, or fetch the file again."
         )
     value = row.values[name]
     if value is None or (isinstance(value, str) and not value.strip()):
         raise FedbenchError(
-            f"{row.where}: the column {name!r} is empty; complete the row or remove it."
+            f"{row.where}: the column {shown(name)} is empty; complete the row or remove it."
         )
     return value
 
