@@ -45,6 +45,9 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
         for described in adapters.values():
             # peft would write the folder of this machine.
             described.base_model_name_or_path = run.config.backbone
+            for name, value in vars(described).items():
+                if isinstance(value, set):  # whose order is another in every process
+                    setattr(described, name, sorted(value))
         # No method adds tokens, and peft would ask the hub for the backbone's to find that out.
         exported.save_pretrained(draft, **({"save_embedding_layers": False} if adapters else {}))
         tokenizer_of(run.config.backbone).save_pretrained(draft)

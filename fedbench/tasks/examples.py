@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, shown
 from fedbench.hashing import sha256_json, sha256_text, short
 from fedbench.tasks.answers import ANSWERS, LETTERS
 from fedbench.tasks.sources import Row
@@ -83,8 +83,9 @@ def column(row: Row, name: str) -> Any:
     """
     if name not in row.values:
         raise FedbenchError(
-            f"{row.where}: there is no column {shown(name)} among its {len(row.values)}; rename it in "
-            "the task's file, add the line of names if the file has none, or fetch the file again."
+            f"{row.where}: there is no column {shown(name)} among its {len(row.values)}; rename it "
+            "in the task's file, add the line of names if the file has none, or fetch the file "
+            "again."
         )
     value = row.values[name]
     if value is None or (isinstance(value, str) and not value.strip()):

@@ -462,6 +462,9 @@ def test_an_exported_adapter_is_read_by_plain_libraries_and_gives_the_same_logit
         plain = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     else:
         described = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+        # In the order of a set, two exports of one run would be two.
+        assert described["target_modules"] == sorted(described["target_modules"])
+        assert len(described["target_modules"]) > 1
         assert described["base_model_name_or_path"] == found.config.backbone
         kind = COMPUTES[found.config.compute]
         quantised = {"quantization_config": kind.loading(torch.float32)}
