@@ -21,6 +21,7 @@ from fedbench.config import RunConfig
 from fedbench.profiles import FEDAVG
 from fedbench.report import stats
 from fedbench.report.cells import Cell, cells
+from fedbench.report.paired import GAINS, LOSES, NOTHING_SHOWN, accuracy, change
 from fedbench.report.scores import mean_of
 from fedbench.report.tables import NOT_RUN
 from fedbench.store import Run
@@ -39,7 +40,6 @@ ATTACK_COLUMNS = (
 )
 OVER_CLUSTERS = "Wilson over item clusters"
 NOBODY = "nobody hostile"  #: the verdict where there is nothing to compare
-LOSES, NOTHING_SHOWN, GAINS = "loses", "no difference shown", "scores more"
 NOTHING_TO_LOSE = "had nothing to lose"  #: with nobody hostile not shown to beat the majority
 _VERDICTS = (LOSES, NOTHING_SHOWN, GAINS, NOTHING_TO_LOSE)  #: as sentences tell them
 _ALIKE = ("task", "backbone", "method", "partition")
@@ -144,37 +144,19 @@ def _hostile(runs: Sequence[Run]) -> dict[str, float]:
 
 
 def _accuracy(cell: Cell) -> dict[str, Any]:
-    score = mean_of(cell, "correct")
-    if score is None:
-        return {}
-    found = stats.interval(score)
-    return {
-        "mean": found.mean,
-        "ci_low": max(0.0, found.low),
-        "ci_high": min(1.0, found.high),
-        "ci_kind": found.kind,
-        "majority": float(np.mean([table.numbers["majority"].mean() for table in cell.tables])),
-        "n_test": score.items,
-    }
+    majority = [table.numbers["majority"].mean() for table in cell.tables]
+    found = accuracy(cell)
+    return found and {**found, "majority": float(np.mean(majority))}
 
 
 def _change(cell: Cell, honest: Cell | None) -> dict[str, Any]:
     """What the attack does to accuracy, paired with the same rule and nobody hostile."""
     if cell.config.attack == NONE:
         return {"verdict": NOBODY}
-    score, usual = mean_of(cell, "correct"), mean_of(honest, "correct") if honest else None
-    difference = stats.minus(score, usual) if score and usual else None
-    if usual is None or difference is None:
+    found = change(cell, honest, "honest")
+    if not found or honest is None:
         return {"verdict": f"without an attack: {NOT_RUN}"}
-    found = stats.interval(difference)
-    return {
-        "honest": usual.mean,
-        "change": found.mean,
-        "change_low": found.low,
-        "change_high": found.high,
-        "change_kind": found.kind,
-        "verdict": _verdict(found) if honest and _skilled(honest) else NOTHING_TO_LOSE,
-    }
+    return found if _skilled(honest) else {**found, "verdict": NOTHING_TO_LOSE}
 
 
 def _skilled(cell: Cell) -> bool:
@@ -182,12 +164,6 @@ def _skilled(cell: Cell) -> bool:
     score, blind = mean_of(cell, "correct"), mean_of(cell, "majority")
     above = stats.minus(score, blind) if score and blind else None
     return above is not None and stats.interval(above).low > 0
-
-
-def _verdict(found: stats.Interval) -> str:
-    if found.low <= 0 <= found.high:
-        return NOTHING_SHOWN
-    return GAINS if found.mean > 0 else LOSES
 
 
 def _success(cell: Cell, honest: Cell | None) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from fedbench.attacks import NONE
 from fedbench.report import style
-from fedbench.report.attacks import LOSES, NOBODY, NOTHING_TO_LOSE, called
+from fedbench.report.attacks import NOBODY, NOTHING_TO_LOSE, called
 from fedbench.report.figures import nothing, title_of
+from fedbench.report.paired import LOSES
 from fedbench.report.rule_figures import span
 from fedbench.report.tables import NOT_RUN
 

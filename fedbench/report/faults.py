@@ -17,9 +17,8 @@ from fedbench.config import RunConfig
 from fedbench.faults import FAULTS, NONE, faults_of
 from fedbench.faults.fault import UNHARMED, as_sent
 from fedbench.policy import PolicyConfig
-from fedbench.report import stats
 from fedbench.report.cells import Cell, cells
-from fedbench.report.scores import mean_of
+from fedbench.report.paired import accuracy, change
 from fedbench.report.tables import NOT_RUN
 from fedbench.store import Run
 from fedbench.streams import generator
@@ -37,7 +36,6 @@ FAULT_COLUMNS = (
     *("n_seeds", "n_seeds_planned", "seeds", "n_test", "synthetic", "runs"),
 )
 NOBODY = "nobody fails"  #: the verdict where there is nothing to compare
-LOSES, NOTHING_SHOWN, GAINS = "loses", "no difference shown", "scores more"
 _SOUND = {"faults": NONE, "policy": PolicyConfig(), "seed": 0}
 
 
@@ -100,7 +98,7 @@ def _row(cell: Cell, sound: Cell | None) -> dict[str, Any]:
         **counts,
         "share_lost": counts["lost"] / counts["site_rounds"],
         "passes": cell.passes,
-        **_accuracy(cell),
+        **accuracy(cell),
         **_change(cell, sound),
         "task_title": metrics["task_title"],
         "n_seeds": len(cell.runs),
@@ -150,43 +148,11 @@ def _happened(run: Run) -> dict[str, float]:
     }
 
 
-def _accuracy(cell: Cell) -> dict[str, Any]:
-    score = mean_of(cell, "correct")
-    if score is None:
-        return {}
-    found = stats.interval(score)
-    return {
-        "mean": found.mean,
-        "ci_low": max(0.0, found.low),
-        "ci_high": min(1.0, found.high),
-        "ci_kind": found.kind,
-        "n_test": score.items,
-    }
-
-
 def _change(cell: Cell, sound: Cell | None) -> dict[str, Any]:
     """What faults do to accuracy, paired with the same federation in which nobody fails."""
     if cell.config.faults == NONE:
         return {"verdict": NOBODY}
-    score, usual = mean_of(cell, "correct"), mean_of(sound, "correct") if sound else None
-    difference = stats.minus(score, usual) if score and usual else None
-    if usual is None or difference is None:
-        return {"verdict": f"{NOBODY}: {NOT_RUN}"}
-    found = stats.interval(difference)
-    return {
-        "sound": usual.mean,
-        "change": found.mean,
-        "change_low": found.low,
-        "change_high": found.high,
-        "change_kind": found.kind,
-        "verdict": _verdict(found),
-    }
-
-
-def _verdict(found: stats.Interval) -> str:
-    if found.low <= 0 <= found.high:
-        return NOTHING_SHOWN
-    return GAINS if found.mean > 0 else LOSES
+    return change(cell, sound, "sound") or {"verdict": f"{NOBODY}: {NOT_RUN}"}
 
 
 def say_faults(frame: pd.DataFrame) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests import toys
+from tests.campaigns.forked import Preloaded
+from tests.campaigns.kinds import small
 
 _GIVEN = os.environ.get("FEDBENCH_CAMPAIGN")
 _FOLDER = Path(_GIVEN).absolute() if _GIVEN else None  #: before a test works in another place
@@ -55,3 +57,16 @@ def campaign(request: pytest.FixtureRequest) -> Campaign:
 def toy(tmp_path_factory):
     """Options of ``python -m fedbench run`` that name a toy backbone and a toy task."""
     return toys.options(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="session")
+def options(toy):
+    """Tiny configurations by what is special about them, as plain values."""
+    return small(toy)
+
+
+@pytest.fixture(scope="module")
+def preloaded(tmp_path_factory, options):
+    """A process in which all is loaded; children forked from it do runs and die."""
+    with Preloaded(tmp_path_factory.mktemp("preloaded"), options.values()) as process:
+        yield process

@@ -9,8 +9,7 @@ from collections import Counter
 
 import pytest
 
-from tests.campaigns.forked import Preloaded
-from tests.campaigns.kinds import KINDS, small
+from tests.campaigns.kinds import KINDS
 
 pytestmark = pytest.mark.slow
 
@@ -18,17 +17,6 @@ _KILLED = -9
 #: by what the child is at when the clock is started: seconds until the kill, at most
 MOMENTS = {"train": 0.06, "aggregate": 0.004, "write": 0.003, "evaluate": 0.02, "load": 0.05}
 _MOST = 3  #: kills of one and the same run
-
-
-@pytest.fixture(scope="module")
-def options(toy):
-    return small(toy)
-
-
-@pytest.fixture(scope="module")
-def preloaded(tmp_path_factory, options):
-    with Preloaded(tmp_path_factory.mktemp("preloaded"), options.values()) as process:
-        yield process
 
 
 def finished(preloaded, home, configs, **how):
@@ -67,9 +55,9 @@ def test_kills_of_runs_at_random_moments(campaign, preloaded, options, tmp_path)
 
 
 @pytest.mark.timeout(3600)
-def test_kills_of_grids_and_their_workers_at_random_moments(campaign, preloaded, toy, tmp_path):
+def test_kills_of_grids_and_their_workers_at_random_moments(campaign, preloaded, options, tmp_path):
     draw = random.Random(campaign.seed)
-    config = small(toy)["plain"]
+    config = options["plain"]
     configs = [{**config, "seed": seed} for seed in range(3)]
     whole = finished(preloaded, tmp_path / "whole", configs, grid=True)
     wanted = campaign.size(sample=4, full=60)
