@@ -20,9 +20,9 @@ from fedbench.report.plan import GB, existing, needed
 
 _LEAST = 0.2e9  #: bytes that temporary files want
 _TRY = (
-    "import sys; from filelock import FileLock, Timeout\n"
-    "try:\n    FileLock(sys.argv[1], blocking=False).acquire()\n"
-    "except Timeout:\n    sys.exit(3)"
+    "import sys; from pathlib import Path; from fedbench.locks import Busy, locked\n"
+    "try:\n    with locked(Path(sys.argv[1]), wait=False): pass\n"
+    "except Busy:\n    sys.exit(3)"
 )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 
 from fedbench.cohorts import draw_cohort, expected_size
 from fedbench.config import RunConfig
 from fedbench.engines.in_process import InProcess
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, Refused, refused
+from fedbench.privacy import ledger
 from fedbench.privacy.accounting import Releases, epsilon
 from fedbench.privacy.clipping import norm
 from fedbench.privacy.per_example import poisson_batches
@@ -54,6 +57,24 @@ def test_private_examples_under_masks_end_with_the_same_bits_and_no_refusal_kill
     assert same(resumed.adapter, undisturbed.adapter)
     assert resumed.log == undisturbed.log
     assert not any("refused" in record for record in resumed.log)
+
+
+def test_a_site_whose_ledger_the_disk_refuses_ends_the_run_and_is_not_left_out(
+    tmp_path, monkeypatch
+):
+    write = ledger.write_json
+
+    def full(path, value):
+        if path.parent.name == "site-01":
+            raise refused(path, OSError(errno.ENOSPC, "No space left on device"))
+        write(path, value)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "write_json", full)
+        with pytest.raises(Refused, match=r"site-01/privacy\.json could not be written"):
+            run(asked(EXAMPLES), tmp_path / "cut")
+    undisturbed = run(asked(EXAMPLES), tmp_path / "whole")
+    assert same(run(asked(EXAMPLES), tmp_path / "cut").adapter, undisturbed.adapter)
 
 
 @pytest.mark.parametrize("privacy", [SITES, EXAMPLES])
