@@ -27,7 +27,7 @@ from fedbench.errors import FedbenchError
 _PAYLOAD, _BYTES = "payload", "bytes"
 _SAID = "said"  #: beside a payload: who vouches for it
 #: of Flower's errors, those after which a site may still be asked again
-_GONE = (
+GONE = (
     ErrorCode.NODE_UNAVAILABLE,
     ErrorCode.MESSAGE_UNAVAILABLE,
     ErrorCode.REPLY_MESSAGE_UNAVAILABLE,
@@ -171,7 +171,7 @@ class OverFlower:
             site = sites[reply.metadata.reply_to_message_id]
             if not reply.has_error():
                 yield site, self._checked(site, reply)
-            elif reply.error.code not in _GONE:
+            elif reply.error.code not in GONE:
                 yield site, Failure(reply.error.reason)
             else:
                 waiting[site] = _Waiting(time.monotonic())

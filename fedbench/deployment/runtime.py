@@ -1,0 +1,114 @@
+"""The tasks that a SuperLink or SuperNode of this machine has for an app.
+
+Flower would start a process for each message, with code that came from the server. Here the process
+that holds the model takes the tasks itself, one after the other: it outlives messages, and runs
+nothing but what is installed. It proves itself with a secret in a file that only its user can read.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
+from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.runtime import RuntimeHttpClient
+
+from fedbench.files import write_bytes
+
+_PROTECTED = frozenset({"/flwr.proto.Runtime/AcquireTask"})
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where the tasks of a machine are given out."""
+
+    address: str  #: host:port
+    secret: Path  #: file
+    authority: bytes | None = None  #: certificate to check it by; None: no TLS, on one machine
+
+    def client(self, token: str = "") -> RuntimeHttpClient:
+        """A client: of whoever has the secret, or of a task that has this token."""
+        if token:
+            proof = RuntimeTokenHttpInterceptor(token)
+        else:
+            proof = SuperExecAuthHttpInterceptor(
+                master_secret=self.secret.read_bytes(), protected_methods=_PROTECTED
+            )
+        return RuntimeHttpClient.from_server_address(
+            server_address=self.address,
+            insecure=self.authority is None,
+            root_certificates=self.authority,
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="fedbench"), proof],
+            retry_invoker=make_simple_http_retry_invoker(),
+        )
+
+
+def new_secret(path: Path) -> Path:
+    """A secret that nobody knew before, in a file that only its owner can read."""
+    write_bytes(path, secrets.token_bytes(32), secret=True)
+    return path
+
+
+def free_port() -> int:
+    """A port of this machine that nobody uses just now."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+    return port
+
+
+def tokens(runtime: Runtime, kind: str, pause: float, going: Callable[[], bool]) -> Iterator[str]:
+    """Tokens of the tasks of a ``kind``, as they come, while ``going`` says so.
+
+    Nobody who answers is no reason to stop: whoever gives out tasks may be starting.
+    """
+    with _closing(runtime.client()) as client:
+        while going():
+            try:
+                found = client.AcquireTask(AcquireTaskRequest(supported_task_types=[kind]))
+            except httpx.TransportError:
+                time.sleep(pause)
+                continue
+            if found.token:
+                yield found.token
+            else:
+                time.sleep(pause)
+
+
+@contextmanager
+def task_client(runtime: Runtime, token: str) -> Iterator[RuntimeHttpClient]:
+    """A client of one task, which counts as alive inside the block."""
+    with _closing(runtime.client(token)) as client:
+
+        def beat() -> bool:
+            with suppress(httpx.HTTPError):
+                client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+            return True
+
+        sender = HeartbeatSender(beat)
+        sender.start()
+        try:
+            yield client
+        finally:
+            sender.stop()
+
+
+@contextmanager
+def _closing(client: RuntimeHttpClient) -> Iterator[RuntimeHttpClient]:
+    try:
+        yield client
+    finally:
+        client.close()
