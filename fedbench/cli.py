@@ -175,10 +175,13 @@ def _parser() -> argparse.ArgumentParser:
 def _add_keys(keys: argparse.ArgumentParser) -> None:
     keys.epilog = _OF_KEYS
     kinds = keys.add_subparsers(required=True, metavar="KIND", dest="kind")
-    folder = {"type": Path, "default": Path("keys"), "help": "where they go (%(default)s)"}
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--folder", type=Path, default=Path("keys"), help="where they go (%(default)s)"
+    )
 
     text = "an authority, and a server that it vouches for"
-    server = kinds.add_parser("server", help=text, description=f"Make {text}.")
+    server = kinds.add_parser("server", help=text, description=f"Make {text}.", parents=[common])
     server.add_argument(
         "--host",
         action="append",
@@ -189,12 +192,10 @@ def _add_keys(keys: argparse.ArgumentParser) -> None:
     server.add_argument(
         "--renew", action="store_true", help="a new server.pem for the same key; sites go on"
     )
-    server.add_argument("--folder", **folder)
 
     text = "the key pair of a site"
-    site = kinds.add_parser("site", help=text, description=f"Make {text}.")
+    site = kinds.add_parser("site", help=text, description=f"Make {text}.", parents=[common])
     site.add_argument("name", help="letters, digits and hyphens")
-    site.add_argument("--folder", **folder)
 
     text = "the fingerprint of a certificate or of a site's public key"
     showing = kinds.add_parser("show", help=text, description=f"Show {text}.")

@@ -79,8 +79,7 @@ def server_certificates(folder: Path, host: str | None = None) -> ServerCertific
             f"{folder / CERTIFICATE} and {folder / KEY} do not belong together: put back the pair "
             f"that was made together, or make both in a new folder ({NEW_SERVER})."
         )
-        linked = all(is_signed_by(*link) for link in pairwise(chain))
-    if not linked or not any(is_signed_by(chain[-1], one) for one in above):
+    if not _leads_to(above, chain):
         raise FedbenchError(
             f"{folder / CERTIFICATE} was not signed by {folder / AUTHORITY}, so that sites would "
             f"refuse it: put back the files that were made together, or {renewed(folder)}."
@@ -92,6 +91,12 @@ def server_certificates(folder: Path, host: str | None = None) -> ServerCertific
             f"{renewed(folder)} --host {host} makes one that does (now: {', '.join(hosts)})."
         )
     return ServerCertificates(folder / AUTHORITY, folder / CERTIFICATE, folder / KEY, hosts)
+
+
+def _leads_to(above: list[x509.Certificate], chain: list[x509.Certificate]) -> bool:
+    """Whether each of a chain is signed by the next, and the last by one of those above."""
+    below = all(is_signed_by(one, signer) for one, signer in pairwise(chain))
+    return below and any(is_signed_by(chain[-1], signer) for signer in above)
 
 
 def authority(path: Path) -> x509.Certificate:
