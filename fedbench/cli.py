@@ -35,6 +35,12 @@ _OF_PROFILES = {
     "plan": "say what a profile needs, before anything starts",
 }
 
+_OF_KEYS = """\
+a server proves who it is by a certificate, which a federation's own authority (ca.pem) signs; a
+site, by a key whose public half (NAME.pub) the server knows. What is private stays where it was
+made. Nothing is ever overwritten; --renew replaces server.pem alone.
+"""
+
 _RULE_OF_GC = """\
 what goes at once: what a process left that was killed (temporary files, the work of a run that is
 finished, half-executed notebooks), and checkpoints that other code, data or backbone made
@@ -152,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
         "subject", nargs="?", help="a rule such as fedprox:mu=0.1, or package.module:function (all)"
     )
     add("doctor", "check machine, environment, disk, data and permissions, and say what to do")
+    _add_keys(add("keys", "make and look at the keys of a federation between machines"))
     _add_gc(add("gc", "remove what runs left behind and what can be computed again"))
     add("rules", "list federated rules: with which methods they have a meaning, and why not")
     options = _options_of_profiles()
@@ -163,6 +170,36 @@ def _parser() -> argparse.ArgumentParser:
         for option, given in options.get(name, {}).items():
             sub.add_argument(option, **given)
     return parser
+
+
+def _add_keys(keys: argparse.ArgumentParser) -> None:
+    keys.epilog = _OF_KEYS
+    kinds = keys.add_subparsers(required=True, metavar="KIND", dest="kind")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--folder", type=Path, default=Path("keys"), help="where they go (%(default)s)"
+    )
+
+    text = "an authority, and a server that it vouches for"
+    server = kinds.add_parser("server", help=text, description=f"Make {text}.", parents=[common])
+    server.add_argument(
+        "--host",
+        action="append",
+        default=[],
+        help="name or address of the server, as sites write it; once for each that it has",
+    )
+    server.add_argument("--days", type=int, default=365, help="that it lasts (%(default)s)")
+    server.add_argument(
+        "--renew", action="store_true", help="a new server.pem for the same key; sites go on"
+    )
+
+    text = "the key pair of a site"
+    site = kinds.add_parser("site", help=text, description=f"Make {text}.", parents=[common])
+    site.add_argument("name", help="letters, digits and hyphens")
+
+    text = "the fingerprint of a certificate or of a site's public key"
+    showing = kinds.add_parser("show", help=text, description=f"Show {text}.")
+    showing.add_argument("path", type=Path, help="such as ca.pem or hospital-a.pub")
 
 
 def _add_gc(collecting: argparse.ArgumentParser) -> None:

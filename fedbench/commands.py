@@ -113,6 +113,22 @@ def export(known: Namespace, extra: Sequence[str]) -> None:
     print(f"Wrote {known.folder}.")
 
 
+def keys(known: Namespace, extra: Sequence[str]) -> None:
+    """Make the keys of a server or of a site, or show what a file of them is."""
+    from fedbench.deployment import handing, issuing
+
+    if known.kind == "show":
+        print(handing.of_file(known.path))
+    elif known.kind == "site":
+        print(handing.of_site(*issuing.issue_site(known.folder, known.name)))
+    elif known.renew:
+        hosts = issuing.renew_server(known.folder, known.host, known.days)
+        print(handing.of_renewal(known.folder, hosts))
+    else:
+        hosts = issuing.issue_server(known.folder, known.host, known.days)
+        print(handing.of_server(known.folder, hosts))
+
+
 def figures(known: Namespace, extra: Sequence[str]) -> None:
     """Do missing runs, then draw."""
     from fedbench.report.build import build
