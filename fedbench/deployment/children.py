@@ -1,6 +1,6 @@
 """Flower's SuperLink and SuperNode as child processes, which end when their parent does.
 
-``python -m fedbench.deployment.children link|node ...`` is what such a child runs: Flower's own
+``python -m fedbench.deployment.children link|node|site ...`` is what such a child runs: Flower's own
 programs, but for two things. Whoever reaches a SuperLink over the network may call, by default, not
 only what sites need but also what controls it: here only its own machine may. And a child whose
 parent was killed does not go on by itself: a site would look as if it were there.
@@ -130,7 +130,14 @@ def _node(options: Sequence[str]) -> None:
     flower_supernode()
 
 
-_KINDS = {"link": _link, "node": _node}
+def _rehearsing(options: Sequence[str]) -> None:
+    """A site of a rehearsal."""
+    from fedbench.deployment.rehearsal import be_site
+
+    be_site(*options)
+
+
+_KINDS = {"link": _link, "node": _node, "site": _rehearsing}
 
 
 def main(arguments: Sequence[str]) -> None:
