@@ -1,8 +1,8 @@
 """Flower's SuperLink and SuperNode as child processes, which end when their parent does.
 
-``python -m fedbench.deployment.children link|node|site ...`` is what such a child runs: Flower's own
-programs, but for two things. Whoever reaches a SuperLink over the network may call, by default, not
-only what sites need but also what controls it: here only its own machine may. And a child whose
+``python -m fedbench.deployment.children link|node|site ...`` is what such a child runs: Flower's
+own programs, but for two things. Whoever reaches a SuperLink over the network may call, by default,
+not only what sites need but also what controls it: here only its own machine may. And a child whose
 parent was killed does not go on by itself: a site would look as if it were there.
 """
 

@@ -1,8 +1,8 @@
 """Sites at the other end of a grid of Flower's: the engine of federations between machines.
 
-A payload travels as it is, as opaque bytes in one array, which Flower cuts into pieces of 5 MB and
-never looks into. Whatever the grid is, in memory or over a SuperLink, sites answer with the very
-same app (:func:`answering_app`).
+A payload travels as it is, as opaque bytes; a large one in pieces, so that a connection that breaks
+costs no more than one of them. Whatever the grid is, in memory or over a SuperLink, sites answer
+with the very same app (:func:`answering_app`).
 
 Between machines, messages get lost: a site may be killed after it took one and before it answered.
 When it is back, Flower does not send it again. It is sent once more from here, the very same bytes,
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
@@ -24,8 +24,8 @@ from flwr.serverapp import Grid
 from fedbench.engines import Failure
 from fedbench.errors import FedbenchError
 
-_PAYLOAD, _BYTES = "payload", "bytes"
-_SAID = "said"  #: beside a payload: who vouches for it
+_BYTES, _SAID = "bytes", "said"  #: of a payload, and beside the first of them, who vouches for it
+_PIECE = 4 << 20  #: bytes that travel in one go
 #: of Flower's errors, those after which a site may still be asked again
 GONE = (
     ErrorCode.NODE_UNAVAILABLE,
@@ -61,10 +61,15 @@ class _Waiting(NamedTuple):
 
 
 def content_of(payload: bytes, said: bytes = b"") -> RecordDict:
-    """A payload as the content of a message."""
-    array = Array("uint8", (len(payload),), "fedbench.payload", payload)
-    records = {_PAYLOAD: ArrayRecord({_BYTES: array}), _SAID: ConfigRecord({_SAID: said})}
-    return RecordDict(records)
+    """A payload as the content of a message.
+
+    Flower sends each record by itself, and asks in vain, for a second or more, for one that is not
+    there yet: so there are no more of them than need be.
+    """
+    starts = range(0, max(len(payload), 1), _PIECE)
+    pieces = {f"{at:015d}": ConfigRecord({_BYTES: payload[at : at + _PIECE]}) for at in starts}
+    pieces[f"{0:015d}"][_SAID] = said
+    return RecordDict(pieces)
 
 
 def payload_of(content: RecordDict) -> tuple[bytes, bytes]:
@@ -74,12 +79,10 @@ def payload_of(content: RecordDict) -> tuple[bytes, bytes]:
         Unproven: it is no message of ours.
     """
     try:
-        payload, said = content[_PAYLOAD][_BYTES].data, content[_SAID][_SAID]
-    except (KeyError, TypeError, AttributeError):
+        pieces = [content.config_records[name] for name in sorted(content)]
+        return b"".join(piece[_BYTES] for piece in pieces), bytes(pieces[0][_SAID])
+    except (KeyError, TypeError, IndexError):
         raise Unproven("It sent a message that carries no payload.") from None
-    if not isinstance(payload, bytes) or not isinstance(said, bytes):
-        raise Unproven("It sent a message that carries no payload.")
-    return payload, said
 
 
 def answering_app(
