@@ -14,7 +14,7 @@ from fedbench.config import RunConfig
 from fedbench.deployment.proposing import PROPOSE, Proposal, agreed, read_proposal, refused
 from fedbench.engines import Failure
 from fedbench.engines.answering import answer
-from fedbench.errors import shown
+from fedbench.errors import FedbenchError, shown
 from fedbench.files import read_json, write_json
 from fedbench.site import SiteContext
 from fedbench.wire import BadPayload, opened
@@ -50,11 +50,24 @@ class Door:
             return Failure(str(error))
 
     def _agree(self, header: Mapping[str, Any]) -> bytes:
+        """Agree to a proposal, once all is there that its run needs; or say why not."""
         proposal = read_proposal(header)
-        if reasons := self._against(proposal):
+        reasons = self._against(proposal)
+        if not reasons:
+            try:
+                self._enter(proposal)
+            except FedbenchError as error:
+                reasons = [str(error)]
+        if reasons:
             return refused(proposal, self.key, reasons)
         write_json(self._run(proposal.config.id) / _AGREED, dict(header))
         return agreed(proposal, self.key)
+
+    def _enter(self, proposal: Proposal) -> None:
+        if proposal.config.id not in self._entered:
+            self._entered.clear()  # one model at a time
+            site = proposal.sites[self.key]
+            self._entered[proposal.config.id] = self.enter(proposal.config, site)
 
     def _against(self, proposal: Proposal) -> list[str]:
         if self.key not in proposal.sites:
@@ -77,8 +90,7 @@ class Door:
             proposal = read_proposal(read_json(path))
             if reasons := self._against(proposal):
                 raise BadPayload(" ".join(reasons))
-            self._entered.clear()  # one model at a time
-            self._entered[run] = self.enter(proposal.config, proposal.sites[self.key])
+            self._enter(proposal)
         return self._entered[run]
 
     def _run(self, run: str) -> Path:

@@ -8,15 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from flwr.common.serde import context_from_proto
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PullTaskInputRequest
 from flwr.supercore.constant import TaskType
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_pull_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from fedbench.deployment.children import child
 from fedbench.deployment.runtime import Runtime, free_port, new_secret, task_client, tokens
 
 _COMPLETED = "completed"
-_PAUSE = 0.02  #: seconds between two looks for a message; it is the same machine
+_PAUSE = 0.02  #: seconds between two looks for a message, or its parts; it is the same machine
+_LONGEST_PAUSE = 0.5  #: the same, while a large one is on its way
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,30 @@ def answer_messages(runtime: Runtime, app: ClientApp, going: Callable[[], bool])
     """Answer every message of a SuperNode with ``app``, one after the other."""
     for token in tokens(runtime, TaskType.CLIENT_APP, _PAUSE, going):
         with task_client(runtime, token) as client:
-            message, context, _, _ = pull_task_input(client)
+            message, context = _pulled(client)
             push_message(client, app(message, context), context)
             push_task_output(client, None, _COMPLETED, "")
+
+
+def _pulled(client: RuntimeHttpClient) -> tuple[Message, Context]:
+    """The message of a task, and what Flower keeps beside it.
+
+    Flower's own function waits a second for parts that a SuperNode does not have yet, which is
+    always so when a message is asked for as soon as there is one.
+    """
+    told = client.PullTaskInput(PullTaskInputRequest())
+    context = context_from_proto(told.context)
+    TaskIdentity.task_id, TaskIdentity.run_id = told.task_id, told.run.run_id
+    TaskIdentity.node_id = context.node_id
+    (tree,) = client.PullMessages(PullAppMessagesRequest()).message_object_trees
+    about = Node(node_id=context.node_id), context.run_id
+    message = pull_and_inflate_object_from_tree(
+        tree,
+        make_pull_object_fn_protobuf(client.PullObject, *about),
+        make_confirm_message_received_fn_protobuf(client.ConfirmMessageReceived, *about),
+        return_type=Message,
+        initial_backoff=_PAUSE,
+        backoff_cap=_LONGEST_PAUSE,
+    )
+    message.metadata.__dict__["_message_id"] = tree.object_id
+    return message, context
