@@ -480,19 +480,20 @@ def test_tls_fails_under_another_name(folder, host):
         _shake_hands(folder, folder / "ca.pem", host)
 
 
-def test_tls_fails_with_a_certificate_that_a_server_signed(folder, tmp_path):
-    """Whoever has a server's key has no authority."""
-    server, server_key = (
-        keys.certificates(folder / "server.pem")[0],
-        keys.server_key(folder / "server.key"),
-    )
-    key = new_key()
-    forged = new_certificate(server, server_key, key, [HOST], datetime.now(UTC), 9)
+def test_whoever_has_a_servers_key_has_no_authority(folder, tmp_path):
+    """A certificate that a server signed is refused, by us and by TLS."""
+    server = keys.certificates(folder / "server.pem")[0]
+    signer, key, start = keys.server_key(folder / "server.key"), new_key(), datetime.now(UTC)
+    forged = new_certificate(server, signer, key, [HOST], start, 9)
     false = tmp_path / "false"
     false.mkdir()
     chain = forged.public_bytes(Encoding.PEM) + server.public_bytes(Encoding.PEM)
     (false / "server.pem").write_bytes(chain)
+    (false / "ca.pem").write_bytes((folder / "ca.pem").read_bytes())
     told = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (false / "server.key").write_bytes(told)
+    (false / "server.key").chmod(0o600)
+    with _says("was not signed by"):
+        keys.server_certificates(false)
     with pytest.raises(ssl.SSLCertVerificationError, match="invalid CA certificate"):
         _shake_hands(false, folder / "ca.pem", HOST)
