@@ -378,6 +378,7 @@ def test_a_warning_comes_thirty_days_ahead(folder):
     end = keys.expires(path)
     assert keys.warning(path, end - timedelta(days=31)) is None
     assert "in 29 days: " in keys.warning(path, end - timedelta(days=29, hours=1))
+    assert "server.pem expired on " in keys.warning(path, end + timedelta(days=1))
     assert keys.warning(path) is None
 
 
@@ -415,8 +416,10 @@ def test_the_command_answers_a_mistake_with_one_sentence(tmp_path, capsys):
     assert main(["keys", "server", "--folder", str(tmp_path)]) == 2
     assert main(["keys", "site", "ca", "--folder", str(tmp_path)]) == 2
     assert main(["keys", "show", str(tmp_path / "none.pem")]) == 2
+    (tmp_path / "file").write_text("")
+    assert main(["keys", "site", "a", "--folder", str(tmp_path / "file")]) == 2
     told = capsys.readouterr().err.splitlines()
-    assert [line[:10] for line in told] == ["fedbench: "] * 3
+    assert [line[:10] for line in told] == ["fedbench: "] * 4
 
 
 # TLS
