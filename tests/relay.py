@@ -85,7 +85,7 @@ class Relay:
         self._spoil: set[str] = set()  # directions whose next chunk is corrupted
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._listening: socket.socket | None = None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
 
@@ -121,60 +121,72 @@ class Relay:
         return asyncio.run_coroutine_threadsafe(what(), self._loop).result(timeout=30)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_server(
-            self._connected, "127.0.0.1", self.port, limit=_CHUNK
-        )
-        self.port = self._server.sockets[0].getsockname()[1]
+        self._listening = socket.create_server(("127.0.0.1", self.port))
+        self._listening.setblocking(False)
+        self.port = self._listening.getsockname()[1]
+        self._loop.add_reader(self._listening, self._accept, self._listening)
 
     async def _drop(self) -> None:
-        if self._server is not None:
-            self._server.close()
+        if self._listening is not None:
+            self._loop.remove_reader(self._listening)
+            self._listening.close()  # which resets those whom nobody accepted yet
+            self._listening = None
         for writer in [*self._writers]:
             _reset(writer)
-        for task in [*self._tasks]:
+        tasks = [*self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._server = None
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # in which transports that were reset close their sockets
 
-    async def _connected(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
-        task = asyncio.ensure_future(self._relay(near, near_out))
+    def _accept(self, listening: socket.socket) -> None:
+        # asyncio's own servers lose, unclosed, what they accept just before they are closed.
+        try:
+            near, _ = listening.accept()
+        except OSError:  # it hung up before
+            return
+        near.setblocking(False)
+        task = self._loop.create_task(self._relay(near))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: _reset_socket(near))
 
-    async def _relay(self, near: asyncio.StreamReader, near_out: asyncio.StreamWriter) -> None:
-        ends = [near_out]
-        self._writers.add(near_out)
+    async def _relay(self, accepted: socket.socket) -> None:
+        ends: list[asyncio.StreamWriter] = []
         try:
+            near, near_out = await asyncio.open_connection(sock=accepted, limit=_CHUNK)
+            ends.append(near_out)
+            self._writers.add(near_out)
             far, far_out = await asyncio.open_connection(*self._to, limit=_CHUNK)
             ends.append(far_out)
             self._writers.add(far_out)
-            await asyncio.gather(
-                self._pass_on("up", near, far_out), self._pass_on("down", far, near_out)
-            )
+            async with asyncio.TaskGroup() as both:
+                for name, source, sink in (("up", near, far_out), ("down", far, near_out)):
+                    on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WAITING)
+                    both.create_task(self._depart(name, source, on_the_way))
+                    both.create_task(self._arrive(name, on_the_way, sink))
             for writer in ends:
                 writer.close()
                 await writer.wait_closed()
-        except OSError:  # one end hung up, or the server is not there: the other learns it at once
+        except* OSError:  # one end hung up, or the server is not there: the other learns it at once
             pass
         finally:
             for writer in ends:
                 _reset(writer)
                 self._writers.discard(writer)
 
-    async def _pass_on(
-        self, name: str, source: asyncio.StreamReader, sink: asyncio.StreamWriter
+    async def _depart(
+        self,
+        name: str,
+        source: asyncio.StreamReader,
+        on_the_way: asyncio.Queue[tuple[float, bytes]],
     ) -> None:
-        """One direction of one connection: read, wait at the bottleneck, and be on the way."""
-        on_the_way: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_WAITING)
-        arriving = asyncio.ensure_future(self._arrive(name, on_the_way, sink))
-        try:
-            while chunk := await source.read(_CHUNK):
-                await asyncio.sleep(self._buckets[name].wait(len(chunk), self._loop.time()))
-                await on_the_way.put((self._loop.time() + self._lines[name].delay, chunk))
-            await on_the_way.put((self._loop.time() + self._lines[name].delay, b""))
-            await arriving
-        finally:
-            arriving.cancel()
+        """Take each chunk, wait at the bottleneck, and put it on the way; an empty one is last."""
+        chunk = b"any"
+        while chunk:
+            chunk = await source.read(_CHUNK)
+            await asyncio.sleep(self._buckets[name].wait(len(chunk), self._loop.time()))
+            await on_the_way.put((self._loop.time() + self._lines[name].delay, chunk))
 
     async def _arrive(
         self, name: str, on_the_way: asyncio.Queue[tuple[float, bytes]], sink: asyncio.StreamWriter
@@ -204,8 +216,17 @@ class Relay:
 def _reset(writer: asyncio.StreamWriter) -> None:
     """End a connection at once, so that its other end learns that something went wrong."""
     if not writer.transport.is_closing():
-        # To linger for no time is how a reset is asked for.
-        writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
+        _linger_no_time(writer.get_extra_info("socket"))
     writer.transport.abort()
+
+
+def _reset_socket(one: socket.socket) -> None:
+    """The same for a socket, unless it is closed."""
+    if one.fileno() >= 0:
+        _linger_no_time(one)
+        one.close()
+
+
+def _linger_no_time(one: socket.socket) -> None:
+    """Have it closed by a reset, and not as after an end in order."""
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -77,6 +77,29 @@ def test_an_end_of_what_is_sent_is_passed_on(echo):
         assert _all_of(one, 99) == b"hello"
 
 
+def test_what_was_sent_before_both_ends_ended_reaches_a_slow_reader():
+    got = []
+
+    def read_late():
+        one, _ = listening.accept()
+        with one:
+            one.shutdown(socket.SHUT_WR)
+            time.sleep(0.05)
+            got.append(_all_of(one, 300_000))
+
+    with socket.socket() as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        thread = threading.Thread(target=read_late)
+        thread.start()
+        with Relay(listening.getsockname()[1]) as relay:
+            with _connect(relay) as one:
+                one.sendall(bytes(300_000))
+            thread.join()
+    assert got == [bytes(300_000)]
+
+
 def test_a_delay_is_of_each_direction(echo):
     with Relay(echo, Line(delay=0.06), Line(delay=0.04)) as relay, _connect(relay) as one:
         for _ in range(2):
@@ -147,7 +170,7 @@ def test_what_is_on_the_way_when_the_line_is_cut_never_arrives(echo):
 def test_a_server_that_is_not_there_ends_the_connection():
     with socket.create_server(("127.0.0.1", 0)) as none:
         port = none.getsockname()[1]
-    with Relay(port) as relay, _connect(relay) as one, pytest.raises(ConnectionResetError):
+    with Relay(port) as relay, pytest.raises(ConnectionResetError), _connect(relay) as one:
         one.recv(9)
 
 
