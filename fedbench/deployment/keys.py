@@ -199,18 +199,17 @@ def expires(path: Path) -> datetime:
 
 
 def warning(path: Path, now: datetime | None = None) -> str | None:
-    """What to say of a certificate that ends within thirty days; None if it lasts longer.
+    """What to say of a certificate that ends within thirty days, or has; None if it lasts longer.
 
     Raises:
         FedbenchError: it is missing, cannot be read or holds none.
     """
-    left = expires(path) - (now or datetime.now(UTC))
+    end = expires(path)
+    left = end - (now or datetime.now(UTC))
     if left > _AHEAD:
         return None
-    return (
-        f"{path} expires on {_day(expires(path))}, in {max(left.days, 0)} days: "
-        f"{_of_its_end(path)}."
-    )
+    told = f"expires on {_day(end)}, in {left.days} days" if left > timedelta() else _ended(end)
+    return f"{path} {told}: {_of_its_end(path)}."
 
 
 def fingerprint(path: Path) -> str:
@@ -240,8 +239,8 @@ def _in_time(path: Path, found: list[x509.Certificate]) -> list[x509.Certificate
     now = datetime.now(UTC)
     for one in found:
         if now > one.not_valid_after_utc:
-            day = _day(one.not_valid_after_utc)
-            raise FedbenchError(f"{path} expired on {day}: {_of_its_end(path)}.")
+            told = _ended(one.not_valid_after_utc)
+            raise FedbenchError(f"{path} {told}: {_of_its_end(path)}.")
         if now < one.not_valid_before_utc:
             raise FedbenchError(
                 f"{path} is valid only from {_day(one.not_valid_before_utc)} on, and by the clock "
@@ -258,6 +257,10 @@ def _of_its_end(path: Path) -> str:
         f"let the server's operator make new files in a new folder ({NEW_SERVER}) and give every "
         f"site the new {AUTHORITY}"
     )
+
+
+def _ended(end: datetime) -> str:
+    return f"expired on {_day(end)}"
 
 
 def _day(moment: datetime) -> str:

@@ -378,6 +378,7 @@ def test_a_warning_comes_thirty_days_ahead(folder):
     end = keys.expires(path)
     assert keys.warning(path, end - timedelta(days=31)) is None
     assert "in 29 days: " in keys.warning(path, end - timedelta(days=29, hours=1))
+    assert "server.pem expired on " in keys.warning(path, end + timedelta(days=1))
     assert keys.warning(path) is None
 
 
@@ -415,8 +416,10 @@ def test_the_command_answers_a_mistake_with_one_sentence(tmp_path, capsys):
     assert main(["keys", "server", "--folder", str(tmp_path)]) == 2
     assert main(["keys", "site", "ca", "--folder", str(tmp_path)]) == 2
     assert main(["keys", "show", str(tmp_path / "none.pem")]) == 2
+    (tmp_path / "file").write_text("")
+    assert main(["keys", "site", "a", "--folder", str(tmp_path / "file")]) == 2
     told = capsys.readouterr().err.splitlines()
-    assert [line[:10] for line in told] == ["fedbench: "] * 3
+    assert [line[:10] for line in told] == ["fedbench: "] * 4
 
 
 # TLS
@@ -480,19 +483,20 @@ def test_tls_fails_under_another_name(folder, host):
         _shake_hands(folder, folder / "ca.pem", host)
 
 
-def test_tls_fails_with_a_certificate_that_a_server_signed(folder, tmp_path):
-    """Whoever has a server's key has no authority."""
-    server, server_key = (
-        keys.certificates(folder / "server.pem")[0],
-        keys.server_key(folder / "server.key"),
-    )
-    key = new_key()
-    forged = new_certificate(server, server_key, key, [HOST], datetime.now(UTC), 9)
+def test_whoever_has_a_servers_key_has_no_authority(folder, tmp_path):
+    """A certificate that a server signed is refused, by us and by TLS."""
+    server = keys.certificates(folder / "server.pem")[0]
+    signer, key, start = keys.server_key(folder / "server.key"), new_key(), datetime.now(UTC)
+    forged = new_certificate(server, signer, key, [HOST], start, 9)
     false = tmp_path / "false"
     false.mkdir()
     chain = forged.public_bytes(Encoding.PEM) + server.public_bytes(Encoding.PEM)
     (false / "server.pem").write_bytes(chain)
+    (false / "ca.pem").write_bytes((folder / "ca.pem").read_bytes())
     told = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (false / "server.key").write_bytes(told)
+    (false / "server.key").chmod(0o600)
+    with _says("was not signed by"):
+        keys.server_certificates(false)
     with pytest.raises(ssl.SSLCertVerificationError, match="invalid CA certificate"):
         _shake_hands(false, folder / "ca.pem", HOST)
