@@ -57,7 +57,7 @@ Names = tuple[str, ...]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _CODECS = (*STAGES, "ef", "delta")
 #: what a message may ask of a site; own passes after a run are nothing that a federation needs
-_KINDS = frozenset({"train", "validate", "advertise", "share", "unmask"})
+_KINDS = ("train", "validate", "advertise", "share", "unmask")
 
 
 class SitePolicy(Frozen):
@@ -288,7 +288,7 @@ def _not_private(
 
 def _too_much(policy: SitePolicy, config: RunConfig, sites: int, examples: int) -> Iterator[str]:
     share = expected_size(config, range(sites)) / sites
-    work = _work(config, config.passes / (config.rounds * share), examples)
+    work = config.passes / (config.rounds * share) * _counted(config, examples)
     if work > policy.largest_turn:
         yield (
             f"largest_turn: a turn of the run would process {work:,.0f} examples, and "
@@ -296,10 +296,10 @@ def _too_much(policy: SitePolicy, config: RunConfig, sites: int, examples: int) 
         )
 
 
-def _work(config: RunConfig, passes: float, examples: int) -> float:
-    """Examples of a turn, or, where their number is private, those that steps are reckoned for."""
+def _counted(config: RunConfig, examples: int) -> int:
+    """Examples that a site holds, or as many as it is taken to hold, which steps follow from."""
     private = config.private("example")
-    return passes * max(examples, (private.examples or 0) if private else 0)
+    return max(examples, (private.examples or 0) if private else 0)
 
 
 def check_message(
@@ -347,11 +347,11 @@ def _beyond(
     if kind == "validate" and policy.validation == "refused":
         yield "validation is refused, and a message asks for scores"
     if kind == "train" and isinstance(passes, int | float):
-        work = _work(config, passes, examples)
-        if not work <= policy.largest_turn:
+        count = _counted(config, examples)
+        if not passes * count <= policy.largest_turn:
             yield (
                 f"largest_turn is {policy.largest_turn:,} examples, and a message asks for "
-                f"{work:,.0f}"
+                f"{shown(passes)} passes over {count:,}"
             )
     summed = _summed(header)
     if summed is not None and summed < policy.minimum_cohort:

@@ -170,17 +170,17 @@ def table(sent: Sequence[Entry]) -> list[str]:
 def told(found: Verified) -> str:
     """What :func:`verify` found, as sentences."""
     since = f", from {found.begin} to {found.end}" if found.n else ""
-    torn = (
-        f" A process was killed while it wrote a line ({found.torn} bytes of it are there): nothing "
-        "of that was sent."
-        if found.torn
-        else ""
-    )
-    return (
-        f"{found.n:,} payloads left this site, {found.bytes:,} bytes{since}; the record holds."
-        f"{torn}\nhead: {found.head}\nWrite the head down elsewhere: who can write the record could "
-        "write another one."
-    )
+    lines = [
+        f"{found.n:,} payloads, {found.bytes:,} bytes{since}: the record is what was written.",
+        f"head: {found.head}",
+        "Write the head down elsewhere: who can write the record could write another one.",
+    ]
+    if found.torn:
+        lines += [
+            f"A process was killed while it wrote a line, of which {found.torn} bytes are there: "
+            "nothing of that was sent."
+        ]
+    return "\n".join(lines)
 
 
 def _examined(path: Path) -> tuple[Verified, set[str]]:
