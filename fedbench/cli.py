@@ -180,9 +180,8 @@ def _add_gc(collecting: argparse.ArgumentParser) -> None:
 def _add_site_log(log: argparse.ArgumentParser) -> None:
     log.epilog = "ends with 1 where the record is not what was written"
     log.add_argument("action", choices=("verify", "show"))
-    log.add_argument(
-        "file", nargs="?", type=Path, default=Path("site/record.jsonl"), help="(%(default)s)"
-    )
+    place = Path("site/record.jsonl")
+    log.add_argument("file", nargs="?", type=Path, default=place, help="the record (%(default)s)")
     log.add_argument("--head", help="hash that was written down: the record must still have it")
 
 

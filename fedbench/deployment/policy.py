@@ -16,8 +16,8 @@ What no policy can stop, for whoever writes one:
 - **Validation scores are exact**, and outside of every epsilon. A server that asks for them under
   adapters of its choice learns of single validation items. ``validation: refused`` ends that.
 - **Time and numbers.** When a site answers, how long it took, how many messages there were, and
-  that it refused, are seen by who carries them. Rounds have no end but the run's own; whoever runs
-  the site may stop it at any time.
+  that it refused, are seen by who carries them. Rounds have no end but the run's own, and neither
+  scoring nor a step that has begun is cut short; whoever runs the site may stop it at any time.
 - **What a batch or an adapter takes of memory** is found out by trying. A site that runs out of it
   leaks nothing, and is gone.
 - **The backbone and the code.** A policy says which backbone by its digest; whether that is a good
@@ -157,7 +157,8 @@ def refusals(
 
     Args:
         policy: of the site.
-        config: of the run, as the server tells it, resolved.
+        config: of the run, as the server tells it: ask before it is resolved, or what it names
+            is looked for first.
         task: that the site was started with.
         backbone: tells the SHA-256 of a backbone of that name as it lies here; asked only for one
             that the policy names, so that no server has a site fetch what it likes.

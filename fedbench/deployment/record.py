@@ -194,7 +194,12 @@ def _examined(path: Path) -> tuple[Verified, set[str]]:
             first, total = first or last, total + last.bytes
             hashes.add(at.hash)
             if at.lines == head.lines and at != head:
-                raise _changed(path, at.lines)
+                raise Damaged(
+                    f"{path} is not what was written: its lines follow from one another, but line "
+                    f"{at.lines} is not the one that its head names, so that they were written "
+                    "anew. Keep both files as they are for whoever looks into it, and begin "
+                    "another record in a new folder."
+                )
         torn = _size(handle) - at.size
     more = at.lines - head.lines
     if more not in (0, 1) or (more and torn):

@@ -115,6 +115,19 @@ def test_a_line_that_was_written_otherwise_with_its_own_hash_breaks_the_next(rec
     assert "from line 4 on" in refused(changed(record_of_five, b"".join(lines)))
 
 
+def test_lines_that_were_all_written_anew_are_not_those_that_the_head_names(record_of_five):
+    hash_, content = FIRST, b""
+    for number in range(5):
+        # As long as before: neither sizes nor numbers of lines tell.
+        line, hash_ = record._line(replace(ONE, round=number, bytes=9 - number), hash_)
+        content += line
+    assert len(content) == len(record_of_five[2])
+    path = changed(record_of_five, content)
+    assert "line 5 is not the one that its head names" in refused(path)
+    with pytest.raises(Damaged, match="that its head names"):
+        append(path, ONE)
+
+
 @pytest.mark.parametrize(
     "line",
     [
