@@ -160,6 +160,7 @@ def _parser() -> argparse.ArgumentParser:
     add("doctor", "check machine, environment, disk, data and permissions, and say what to do")
     _add_keys(add("keys", "make and look at the keys of a federation between machines"))
     _add_gc(add("gc", "remove what runs left behind and what can be computed again"))
+    _add_site_log(add("site-log", "check or show what left a site", does="site_log"))
     add("rules", "list federated rules: with which methods they have a meaning, and why not")
     options = _options_of_profiles()
     for name, text in _OF_PROFILES.items():
@@ -211,6 +212,14 @@ def _add_gc(collecting: argparse.ArgumentParser) -> None:
     collecting.add_argument(
         "--stale", action="store_true", help="also stale results that no shipped profile plans"
     )
+
+
+def _add_site_log(log: argparse.ArgumentParser) -> None:
+    log.epilog = "ends with 1 where the record is not what was written"
+    log.add_argument("action", choices=("verify", "show"))
+    place = Path("site/record.jsonl")
+    log.add_argument("file", nargs="?", type=Path, default=place, help="the record (%(default)s)")
+    log.add_argument("--head", help="hash that was written down: the record must still have it")
 
 
 def _options_of_profiles() -> dict[str, dict[str, dict[str, Any]]]:

@@ -216,6 +216,21 @@ def gc(known: Namespace, extra: Sequence[str]) -> None:
     print("\n".join(told(found, removed=known.yes)))
 
 
+def site_log(known: Namespace, extra: Sequence[str]) -> int:
+    """Check or show what left a site."""
+    from fedbench.deployment.record import entries, table, told, verify
+    from fedbench.errors import Damaged
+
+    try:
+        found = verify(known.file, known.head)
+        shown = table(entries(known.file)) if known.action == "show" else []
+    except Damaged as error:
+        print(f"fedbench: {error}", file=sys.stderr)
+        return 1
+    print("\n".join([*shown, told(found)]))
+    return 0
+
+
 def rules(known: Namespace, extra: Sequence[str]) -> None:
     """List the rules."""
     from fedbench.report.writing import markdown_lines

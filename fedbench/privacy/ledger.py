@@ -60,6 +60,18 @@ def debit(
     return now
 
 
+def total(
+    path: Path, unit: str, delta: float, accountant: Accountant, more: Sequence[Releases] = ()
+) -> float:
+    """Epsilon of all that was written down about a unit, and of what may come on top of it.
+
+    Raises:
+        Damaged: the ledger is.
+    """
+    made = _by_unit(_read(path), [unit])[unit]
+    return epsilon([*made, *more], delta, accountant)
+
+
 def _by_unit(ledger: Ledger, units: Iterable[str]) -> dict[str, list[Releases]]:
     """Releases about each unit, those of the same kind counted together."""
     counts: dict[str, Counter[tuple[float, float]]] = {unit: Counter() for unit in units}
