@@ -25,6 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = tuple(
     profiles
     fedbench
     defects
+    deployment
     running exporting auditing conformance leakage
     summary card success
     freshness prepare resolving
