@@ -324,6 +324,22 @@ def test_a_private_turn_under_real_noise_has_the_same_bytes_twice_and_is_debited
     assert handle(context, payload) != replies[0]  # without keeping it
 
 
+def test_a_site_killed_between_debit_and_reply_has_spent_and_spends_once_more(tmp_path):
+    context = bigram.contexts(HELD, asked(EXAMPLES), tmp_path)["site-00"]
+    context = replace(context, chance=REAL)
+    payload = asking(TRAIN | {"run": RUN}, rule_of("fedavg").broadcast(bigram.initial(), "site-00"))
+
+    def dying(payload):
+        handle(context, payload)
+        raise Killed
+
+    with pytest.raises(Killed):
+        answered_once(tmp_path / "replies", payload, dying)
+    reply = answered_once(tmp_path / "replies", payload, partial(handle, context))
+    assert header_of(reply)["epsilon"] == epsilon([Releases(1.0, 0.5, 4)], 1e-5, "prv")
+    assert len(read_json(tmp_path / "site-00" / LEDGER)) == 2
+
+
 def debits(folder):
     """How many turns each site has paid for."""
     return {site: len(read_json(folder / "sites" / site / LEDGER)) for site in HELD}

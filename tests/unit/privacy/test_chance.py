@@ -132,6 +132,29 @@ def test_real_noise_and_not_only_a_real_sample_is_in_an_update(tmp_path):
     assert norm({n: updates[0][n] - updates[1][n] for n in first}) > 0.1 * norm(updates[0])
 
 
+def test_a_real_sample_and_not_only_real_noise_is_in_an_update(tmp_path):
+    """Of so many examples no two draws are alike; the noise is simulated, and hardly any."""
+    held = {"site-00": bigram.sequences(*[(n % 7, n // 7) for n in range(42)])}
+    config = asked(EXAMPLES | {"examples": 42, "noise": 1e-6}, batch_size=21, optimizer="sgd")
+    context = bigram.contexts(held, config, tmp_path)["site-00"]
+    context = replace(context, chance=replace(SIMULATED, sample=REAL.sample))
+    first = bigram.initial()
+    message = asking(TRAIN, rule_of("fedavg").broadcast(first, "site-00"))
+    updates = [update_of(handle(context, message), first) for _ in range(2)]
+    assert norm({n: updates[0][n] - updates[1][n] for n in first}) > 1e-2 * norm(updates[0])
+
+
+def test_a_server_draws_poisson_cohorts_of_private_sites_in_secret(tmp_path):
+    held = {f"site-{n:02d}": bigram.sequences((1, 2)) for n in range(40)}
+    values = {"sampling": "poisson", "participation": 0.5, "rounds": 1, "sites": 40}
+    cohorts = {}
+    for name, privacy in {"sites": SITES, "examples": EXAMPLES}.items():
+        log = run(asked(privacy, **values), tmp_path / name, held, chance=REAL).log
+        cohorts[name] = log[0]["cohort"]
+    assert cohorts["sites"] != draw_cohort(asked(SITES, **values), list(held), 0)
+    assert cohorts["examples"] == draw_cohort(asked(EXAMPLES, **values), list(held), 0)
+
+
 @pytest.mark.parametrize("secure", [None, SECURE])
 @pytest.mark.parametrize("privacy", [SITES, EXAMPLES])
 def test_two_federations_of_real_chance_have_the_same_epsilon_and_other_noise(
