@@ -23,6 +23,7 @@ from fedbench.log_file import Mark, appended, as_mark, read_log
 from fedbench.messages import NOTHING, Held, Messages
 from fedbench.personal import personalised
 from fedbench.phases import phase
+from fedbench.privacy.chance import SIMULATED, Chance
 from fedbench.privacy.ledger import BudgetSpent
 from fedbench.replies import heard, in_tensors, spool
 from fedbench.round_log import check_that_any_was_accepted, training_record, validation_record
@@ -51,6 +52,7 @@ def federate(
     initial: State,
     folder: Path,
     report: Callable[[float], None] = lambda share: None,
+    chance: Chance = SIMULATED,
 ) -> Federated:
     """Run all rounds, going on from the last checkpoint in ``folder`` if there is one.
 
@@ -62,6 +64,7 @@ def federate(
         initial: the freshly initialised adapter.
         folder: of this federation alone: its checkpoint and the round's spooled replies.
         report: told the share of rounds done.
+        chance: where noise and cohorts of private sites come from.
 
     Raises:
         Replaceable: a file that was kept on the way is damaged.
@@ -70,7 +73,7 @@ def federate(
     state, log, held, mark = _resume(folder, rule.init(initial, config))
     while (round_ := len(log)) < config.rounds and within_budget(config, sites, log):
         tell = partial(told, rule, config, state)
-        cohort = draw_cohort(config, sites, round_)
+        cohort = draw_cohort(config, sites, round_, chance.sample)
         expected = update_schemas(rule, config, tell)
         agreed = agree(engine, config, cohort, round_, folder, expected)
         headers = {s: to_train(config, sites, log, s) | agreed.told(s) for s in agreed.sites}
@@ -83,9 +86,11 @@ def federate(
         answered = Answered(round_, cohort, agreed, sent, expected)
         try:
             with phase("aggregate"):
-                state, outcome = aggregated(config, engine, rule, state, answered, sites, folder)
+                state, outcome = aggregated(
+                    config, engine, rule, state, answered, sites, folder, chance
+                )
         except BudgetSpent:
-            break  # on earlier attempts at this round, in which others were heard
+            break  # on earlier attempts at this round, in which noise or those heard were others
         record |= outcome
         judges = sites if config.validated_by == "all" else cohort
         calls = {site: to_validate(config, [*log, record], site) for site in judges}

@@ -16,29 +16,29 @@ from fedbench.hashing import sha256_json, short
 from fedbench.privacy.accounting import Releases, noise_for
 from fedbench.privacy.central import private_sum
 from fedbench.privacy.ledger import LEDGER, debit
-from fedbench.privacy.noise import Source, simulated
+from fedbench.privacy.noise import Source
 from fedbench.protection import PrivacyConfig
 from fedbench.rules.rule import Contribution, Reduced, Rule
 from fedbench.wire import Schema
 
 
 def reduced(
-    rule: Rule, config: RunConfig, contributions: Iterator[Contribution], release: str,
+    rule: Rule, config: RunConfig, contributions: Iterator[Contribution], source: Source,
     sites: Sequence[str], schema: Schema,
 ) -> Reduced | Iterator[Contribution]:  # fmt: skip
     """Every contribution, their weighted sum, or a private sum, one in memory at a time.
 
     Args:
         rule: what its server needs.
-        config: seed, cohorts and privacy are read here.
+        config: cohorts and privacy are read here.
         contributions: in the order of sites.
-        release: what :func:`release_of` says.
+        source: of the noise of a private sum.
         sites: who may take part.
         schema: of which tensors they consist.
     """
     privacy = config.private("site")
     if privacy is not None:
-        return private_sum(contributions, schema, *terms_of(config, privacy, sites, release))
+        return private_sum(contributions, schema, *terms_of(config, privacy, sites), source)
     return weighted_sum(contributions) if rule.reduce == "sum" else contributions
 
 
@@ -79,7 +79,7 @@ def spend(
 
     In Poisson cohorts every site spends the same in every round, whether it was drawn or not; in
     cohorts of a fixed size, nothing is claimed for the draw, and a site spends when it takes part.
-    ``release`` is what :func:`release_of` says.
+    ``release`` is named after what :func:`release_of` says.
 
     Raises:
         BudgetSpent: it would exceed the budget of a site.
@@ -95,11 +95,10 @@ def spend(
 
 
 def terms_of(
-    config: RunConfig, privacy: PrivacyConfig, sites: Sequence[str], release: str
-) -> tuple[float, float, float, Source]:
-    """Of a private sum: clip, noise, denominator, and where the noise comes from."""
-    source = simulated(config.seed, release)
-    return privacy.clip, noise_of(config, privacy, sites), expected_size(config, sites), source
+    config: RunConfig, privacy: PrivacyConfig, sites: Sequence[str]
+) -> tuple[float, float, float]:
+    """Of a private sum: clip, noise and denominator."""
+    return privacy.clip, noise_of(config, privacy, sites), expected_size(config, sites)
 
 
 def noise_of(config: RunConfig, privacy: PrivacyConfig, sites: Sequence[str]) -> float:

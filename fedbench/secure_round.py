@@ -18,7 +18,7 @@ from fedbench.engines import Engine
 from fedbench.errors import Damaged, FedbenchError
 from fedbench.files import read_json, write_json
 from fedbench.masking import fixed_point, greatest_weight, limit
-from fedbench.privacy.noise import noised
+from fedbench.privacy.noise import Source, noised
 from fedbench.reduction import terms_of
 from fedbench.replies import Form, Heard, bodies, in_words
 from fedbench.rules.rule import Reduced
@@ -137,12 +137,12 @@ def total(
     agreed: Agreed,
     sent: Heard,
     sites: Sequence[str],
-    release: str,
+    source: Source,
 ) -> tuple[Reduced | None, dict[str, Any]]:
     """The sum of the masked updates that came, and what a round's record says of unmasking.
 
-    Noise is added to it if sites are private; they have clipped what they sent. None where too few
-    sites are left: then the record says why.
+    If sites are private, noise of ``source`` is added to it; they have clipped what they sent. None
+    where too few sites are left: then the record says why.
     """
     terms, secure, schema = agreed.terms, config.secure, agreed.schema
     if terms is None or secure is None or not sent.replies:
@@ -169,7 +169,7 @@ def total(
         return None, traffic | {"abandoned": why}
     privacy = config.private("site")
     if privacy is not None:
-        clip, noise, weight, source = terms_of(config, privacy, sites, release)
+        clip, noise, weight = terms_of(config, privacy, sites)
         tensors = noised(tensors, noise * clip, source)
     most = greatest_weight(config, secure)
     whole = {name: (tensor * most).float() for name, tensor in tensors.items()}

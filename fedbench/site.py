@@ -25,6 +25,7 @@ from fedbench.models.ranks import narrowed, widened
 from fedbench.models.tensors import Tensors, load_tensors, trained_tensors
 from fedbench.optimizers import Start
 from fedbench.phases import phase
+from fedbench.privacy.chance import SIMULATED, Chance
 from fedbench.privacy.turn import WORK, keyed, private_turn, spend, told_of_work
 from fedbench.receiving import Header
 from fedbench.rules import rule_of
@@ -75,6 +76,7 @@ class SiteContext:
     initial: State  #: the adapter as it was at first; all sites of a process refer to one
     folder: Path  #: where versions of the site's private state are kept
     start: Start | None = None  #: where its optimizer comes from; a new one by default
+    chance: Chance = SIMULATED  #: where noise and samples come from if its examples are private
     attack: Attack = HONEST  #: what it does that an honest site does not
     mishap: Mishap = SAFE  #: what goes wrong while it does what it is asked for this time
 
@@ -114,7 +116,7 @@ def _done(context: SiteContext, header: Header, content: memoryview) -> tuple[He
         load_tensors(context.model, adapter)
     except ValueError as error:
         raise BadPayload(f"A payload does not fit the model: {error}.") from None
-    header = keyed(config, header, tensors | joined(**state))
+    header = keyed(config, header, tensors | joined(**state), context.chance)
     return _TASKS[header["kind"]](context, header, message, state)
 
 
@@ -222,7 +224,8 @@ def _batches(
     config, count = context.config, len(context.training)
     key = (config.seed, context.site)
     if config.private("example") is not None and header["local_passes"]:
-        return private_turn(config, context.model, count, header, context.site, objective.frozen)
+        site, frozen, chance = context.site, objective.frozen, context.chance
+        return private_turn(config, context.model, count, header, site, frozen, chance)
     chosen = examples_of_turn(count, count * header["local_passes"], header["turn"], *key)
     lengths = [len(answered.tokens) for answered in context.training]
     batches = batches_of_turn(lengths, chosen, config.batch_size, *key, header["turn"])

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 
 import numpy as np
+
+#: numbers from [0, 1), all equally likely, so many, in fp64
+Uniform = Callable[[int], "np.ndarray[tuple[int], np.dtype[np.float64]]"]
 
 
 def generator(name: str, *key: int | str) -> np.random.Generator:
@@ -15,6 +19,12 @@ def generator(name: str, *key: int | str) -> np.random.Generator:
     numbers that are independent of them.
     """
     return np.random.default_rng(int.from_bytes(_digest(name, *key), "big"))
+
+
+def uniform(name: str, *key: int | str) -> Uniform:
+    """What the generator of the stream ``name`` at ``key`` gives, call after call."""
+    random = generator(name, *key)
+    return lambda count: random.random(count)
 
 
 def seed_of(name: str, *key: int | str) -> int:

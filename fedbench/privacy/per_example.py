@@ -10,7 +10,7 @@ would leave them out without a word.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from torch import nn
 from fedbench.errors import FedbenchError
 from fedbench.privacy.clipping import clipped
 from fedbench.privacy.noise import Source, noised
-from fedbench.streams import generator
+from fedbench.streams import Uniform, uniform
 from fedbench.tokens import Answered
 from fedbench.train import Accumulated, Gradient
 
@@ -77,8 +77,17 @@ def _taken(name: str, parameter: nn.Parameter) -> torch.Tensor:
     return found
 
 
-def poisson_batches(count: int, rate: float, steps: int, *key: int | str) -> list[list[int]]:
-    """Indices of the examples of each of ``steps`` batches, drawn independently with ``rate``."""
-    random = generator("private-batches", *key)
-    return [torch.from_numpy(random.random(count) < rate).nonzero().flatten().tolist()
+def poisson_batches(
+    count: int,
+    rate: float,
+    steps: int,
+    *key: int | str,
+    sample: Callable[..., Uniform] = uniform,
+) -> list[list[int]]:
+    """Indices of the examples of each of ``steps`` batches, drawn independently with ``rate``.
+
+    ``sample`` says where the stream ``private-batches`` at ``key`` comes from.
+    """
+    random = sample("private-batches", *key)
+    return [torch.from_numpy(random(count) < rate).nonzero().flatten().tolist()
             for _ in range(steps)]  # fmt: skip

@@ -14,8 +14,8 @@ from torch import nn
 from fedbench.config import RunConfig
 from fedbench.models.tensors import Tensors
 from fedbench.privacy.accounting import Releases, noise_for
+from fedbench.privacy.chance import Chance
 from fedbench.privacy.ledger import LEDGER, debit
-from fedbench.privacy.noise import simulated
 from fedbench.privacy.per_example import poisson_batches, private
 from fedbench.protection import PrivacyConfig
 from fedbench.train import Gradient, by_batch
@@ -27,17 +27,19 @@ WORK = ("steps", "examples", "tokens", "flops", "loss")
 _OF_MASKS = frozenset({"senders", "shares"})
 
 
-def keyed(config: RunConfig, header: Header, tensors: Tensors) -> Header:
+def keyed(config: RunConfig, header: Header, tensors: Tensors, chance: Chance) -> Header:
     """The header with ``release``: a digest of all that a site is told or keeps for a private turn.
 
-    The same turn, asked for again, is the same release, under the same noise; any other turn of
-    the run is not. Examples are no part of it: a run of the same configuration on other examples
-    has the same simulated noise, and the two must not both be published.
+    The same turn, asked for again, is the same release where noise is simulated, because it is the
+    same noise; any other turn of the run is not. Examples are no part of it: a run of the same
+    configuration on other examples has the same simulated noise, and the two must not both be
+    published. Where noise is real, every turn is a release of its own.
 
     Args:
         config: privacy is read here; without that of examples, nothing is released by them.
         header: of the message; the shares that it may carry are no part of the turn.
         tensors: what the site was told, and its own state.
+        chance: where noise comes from.
     """
     if config.private("example") is None:
         return header
@@ -45,7 +47,7 @@ def keyed(config: RunConfig, header: Header, tensors: Tensors) -> Header:
     found = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
     for name in sorted(tensors):
         found.update(name.encode() + tensors[name].double().numpy().tobytes())
-    return {**header, "release": found.hexdigest()}
+    return {**header, "release": chance.release(found.hexdigest())}
 
 
 def told_of_work(config: RunConfig) -> tuple[str, ...]:
@@ -95,7 +97,13 @@ def spend(config: RunConfig, header: Header, site: str, folder: Path) -> dict[st
 
 
 def private_turn(
-    config: RunConfig, model: nn.Module, count: int, header: Header, site: str, frozen: Set[str]
+    config: RunConfig,
+    model: nn.Module,
+    count: int,
+    header: Header,
+    site: str,
+    frozen: Set[str],
+    chance: Chance,
 ) -> tuple[list[list[int]], Gradient]:
     """Poisson batches of ``count`` examples, and the gradient, clipped by example and noised.
 
@@ -109,8 +117,8 @@ def private_turn(
     expected = rate * privacy.examples
     # Were two different turns noised alike, the difference of their updates would be free of it.
     key = (config.seed, site, header["round"], header["release"])
-    batches = poisson_batches(count, rate, steps, *key)
+    batches = poisson_batches(count, rate, steps, *key, sample=chance.sample)
     gradient = private(
-        by_batch(model, config), privacy.clip, noise, expected, simulated(*key), frozen
+        by_batch(model, config), privacy.clip, noise, expected, chance.noise(*key), frozen
     )
     return batches, gradient

@@ -20,6 +20,7 @@ from fedbench.engines.in_process import InProcess
 from fedbench.errors import FedbenchError
 from fedbench.federation import federate
 from fedbench.messages import Messages
+from fedbench.privacy.chance import SIMULATED
 from fedbench.round_log import validation_record
 from fedbench.rules import RULES, rule_of
 from fedbench.rules.rule import Contribution
@@ -45,11 +46,12 @@ HELD = {
 }
 
 
-def run(config, folder, held=None, engine=InProcess, sites=None):
+def run(config, folder, held=None, engine=InProcess, sites=None, chance=SIMULATED):
     held = HELD if held is None else held
     contexts = bigram.contexts(held, config, folder / "sites")
-    sites = list(held) if sites is None else sites
-    return federate(config, engine(contexts), sites, bigram.initial(), folder / "server")
+    contexts = {site: replace(context, chance=chance) for site, context in contexts.items()}
+    sites, server = list(held) if sites is None else sites, folder / "server"
+    return federate(config, engine(contexts), sites, bigram.initial(), server, chance=chance)
 
 
 def same(a, b):
@@ -265,10 +267,10 @@ class Killed(Exception):
     pass
 
 
-def killing(at, after):
+def killing(at, after, base=InProcess):
     """An engine whose process dies in its ``at``-th exchange, after ``after`` replies."""
 
-    class Dying(InProcess):
+    class Dying(base):
         calls = 0
 
         def exchange(self, messages, deadline=None):
