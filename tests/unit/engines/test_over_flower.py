@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from functools import partial
 
 import pytest
 
-from fedbench.engines import Failure
 from fedbench.engines.answering import answer
 from fedbench.engines.in_process import InProcess
 from fedbench.engines.over_flower import (
     OverFlower,
-    Present,
-    Unproven,
     answering_app,
-    content_of,
-    payload_of,
 )
 from fedbench.federation import federate
 from tests import bigram
-from tests.grids import in_memory, travelled
+from tests.grids import in_memory
 from tests.unit.test_federation import HELD, same
 
 _PRIVATE = {"unit": "example", "clip": 1.0, "noise": 1.0, "examples": 4}
