@@ -41,6 +41,7 @@ site, by a key whose public half (NAME.pub) the server knows. What is private st
 made. Nothing is ever overwritten; --renew replaces server.pem alone.
 """
 
+_PLAIN = "no TLS: only to try things on one machine, never with real data"
 _RULE_OF_GC = """\
 what goes at once: what a process left that was killed (temporary files, the work of a run that is
 finished, half-executed notebooks), and checkpoints that other code, data or backbone made
@@ -159,6 +160,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("doctor", "check machine, environment, disk, data and permissions, and say what to do")
     _add_keys(add("keys", "make and look at the keys of a federation between machines"))
+    _add_server(add("server", "run a federation whose sites are on other machines"))
+    _add_site(add("site", "take part in a federation with a file of one's own"))
+    add("site-policy", "write a policy to begin with: site/policy.yml", does="site_policy")
     _add_gc(add("gc", "remove what runs left behind and what can be computed again"))
     _add_site_log(add("site-log", "check or show what left a site", does="site_log"))
     add("rules", "list federated rules: with which methods they have a meaning, and why not")
@@ -201,6 +205,30 @@ def _add_keys(keys: argparse.ArgumentParser) -> None:
     text = "the fingerprint of a certificate or of a site's public key"
     showing = kinds.add_parser("show", help=text, description=f"Show {text}.")
     showing.add_argument("path", type=Path, help="such as ca.pem or hospital-a.pub")
+
+
+def _add_server(server: argparse.ArgumentParser) -> None:
+    server.epilog = "FEDERATION.md says what run.yml holds, and walks through an example"
+    server.add_argument("--config", type=Path, required=True, help="the run file, such as run.yml")
+    server.add_argument("--plain-text", action="store_true", help=_PLAIN)
+
+
+def _add_site(site: argparse.ArgumentParser) -> None:
+    site.epilog = "FEDERATION.md walks through an example"
+    site.add_argument("--data", type=Path, required=True, help="file of this site's own rows")
+    site.add_argument("--task", type=Path, required=True, help="YAML file that describes them")
+    site.add_argument("--server", required=True, help="HOST:PORT")
+    site.add_argument("--key", type=Path, help="private key (the only one in keys/ of a site)")
+    site.add_argument(
+        "--authority", type=Path, default=Path("keys/ca.pem"), help="of the server (%(default)s)"
+    )
+    site.add_argument(
+        "--policy", type=Path, default=Path("site/policy.yml"), help="what it allows (%(default)s)"
+    )
+    site.add_argument(
+        "--folder", type=Path, default=Path("site"), help="what it keeps (%(default)s)"
+    )
+    site.add_argument("--plain-text", action="store_true", help=_PLAIN)
 
 
 def _add_gc(collecting: argparse.ArgumentParser) -> None:

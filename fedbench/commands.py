@@ -7,6 +7,7 @@ configuration's fields. It returns an exit status, or nothing for 0.
 from __future__ import annotations
 
 import sys
+import time
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -127,6 +128,51 @@ def keys(known: Namespace, extra: Sequence[str]) -> None:
     else:
         hosts = issuing.issue_server(known.folder, known.host, known.days)
         print(handing.of_server(known.folder, hosts))
+
+
+def server(known: Namespace, extra: Sequence[str]) -> None:
+    """Run a federation whose sites are on other machines."""
+    from fedbench.deployment.extra import check_flower
+
+    check_flower()
+    from fedbench.deployment.at_server import coordinator, serve
+    from fedbench.deployment.run_file import read_run_file
+
+    ready = coordinator(*read_run_file(known.config), plain_text=known.plain_text)
+    print(f"The adapter of the federation is in {serve(ready, _said)}.")
+
+
+def site(known: Namespace, extra: Sequence[str]) -> None:
+    """Take part in a federation."""
+    from fedbench.deployment.extra import check_flower
+
+    check_flower()
+    from fedbench.deployment.at_site import take_part
+    from fedbench.deployment.consenting import house
+    from fedbench.deployment.keys import authority, key_file, site_key
+    from fedbench.deployment.node import Entrance
+    from fedbench.deployment.policy import read_policy
+
+    key = known.key or key_file(Path("keys"))
+    ready = house(known.task, known.data, read_policy(known.policy), site_key(key), known.folder)
+    entrance = Entrance(known.server)
+    if not known.plain_text:
+        authority(known.authority)
+        entrance = Entrance(known.server, known.authority, key)
+    print(take_part(ready, entrance, _said))
+
+
+def site_policy(known: Namespace, extra: Sequence[str]) -> None:
+    """Write a policy to begin with."""
+    from fedbench.deployment.policy import POLICY
+    from fedbench.deployment.policy_text import write_policy
+
+    write_policy(POLICY)
+    print(f"Wrote {POLICY}: read it, and change what this site wants otherwise.")
+
+
+def _said(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 def figures(known: Namespace, extra: Sequence[str]) -> None:

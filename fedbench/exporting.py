@@ -33,26 +33,45 @@ def export(run: Run, folder: Path, adapter: str = "global") -> None:
         has = ", ".join(run.adapters)
         remedy = f"name one with --adapter: {has}." if has else KEPT
         raise FedbenchError(f"Run {run.id} has no adapter {adapter!r}: {remedy}")
+    tensors = load_file(run.adapters[adapter])
+    delta = load_file(run.deltas[adapter]) if adapter in run.deltas else {}
+    write_adapter(folder, run.config, tensors, delta, card(run, adapter))
+
+
+def write_adapter(
+    folder: Path, config: RunConfig, tensors: Tensors, delta: Tensors, readme: str
+) -> None:
+    """Write trained tensors as a folder that ``peft`` loads; nothing is there unless all is.
+
+    Args:
+        folder: a new one.
+        config: method, rank, alpha and backbone are read here.
+        tensors: the adapter.
+        delta: what a rule added to the backbone's weights; empty under most.
+        readme: what README.md says.
+
+    Raises:
+        FedbenchError: ``folder`` is not empty or cannot be written.
+    """
     if folder.is_dir() and any(folder.iterdir()):
         raise FedbenchError(f"{folder} is not empty: name a new folder.")
-    tensors = load_file(run.adapters[adapter])
-    if adapter in run.deltas:
-        tensors = side_by_side(tensors, load_file(run.deltas[adapter]))
-    with appearing(folder) as draft, attached(_of_rank(run.config, tensors)) as model:
+    if delta:
+        tensors = side_by_side(tensors, delta)
+    with appearing(folder) as draft, attached(_of_rank(config, tensors)) as model:
         exported: Any = model
         load_tensors(exported, tensors)
         adapters = getattr(exported, "peft_config", {})
         for described in adapters.values():
             # peft would write the folder of this machine.
-            described.base_model_name_or_path = run.config.backbone
+            described.base_model_name_or_path = config.backbone
             for name, value in vars(described).items():
                 if isinstance(value, set):  # whose order is another in every process
                     setattr(described, name, sorted(value))
         # No method adds tokens, and peft would ask the hub for the backbone's to find that out.
         exported.save_pretrained(draft, **({"save_embedding_layers": False} if adapters else {}))
-        tokenizer_of(run.config.backbone).save_pretrained(draft)
+        tokenizer_of(config.backbone).save_pretrained(draft)
         # peft's own, which is replaced, is an unfilled form with the path of the backbone here.
-        (draft / "README.md").write_text(card(run, adapter), encoding="utf-8")
+        (draft / "README.md").write_text(readme, encoding="utf-8")
 
 
 def _of_rank(config: RunConfig, tensors: Tensors) -> RunConfig:

@@ -18,7 +18,7 @@ from fedbench.budgets import within_budget
 from fedbench.cohorts import draw_cohort
 from fedbench.config import RunConfig
 from fedbench.engines import Engine
-from fedbench.headers import to_train, to_validate, told, update_schemas
+from fedbench.headers import Record, to_train, to_validate, told, update_schemas
 from fedbench.log_file import Mark, appended, as_mark, read_log
 from fedbench.messages import NOTHING, Held, Messages
 from fedbench.personal import personalised
@@ -51,7 +51,7 @@ def federate(
     sites: Sequence[str],
     initial: State,
     folder: Path,
-    report: Callable[[float], None] = lambda share: None,
+    report: Callable[[Record], None] = lambda record: None,
     chance: Chance = SIMULATED,
 ) -> Federated:
     """Run all rounds, going on from the last checkpoint in ``folder`` if there is one.
@@ -63,7 +63,7 @@ def federate(
         sites: who may take part; cohorts are drawn from them.
         initial: the freshly initialised adapter.
         folder: of this federation alone: its checkpoint and the round's spooled replies.
-        report: told the share of rounds done.
+        report: told the record of every round once it is done.
         chance: where noise and cohorts of private sites come from.
 
     Raises:
@@ -102,7 +102,7 @@ def federate(
         mark = appended(folder / _LOG, mark, log[-1])
         keep(folder / _CHECKPOINT, {"log": mark, "version": held.version},
              joined(state=state, held=held.tensors or {}))  # fmt: skip
-        report((round_ + 1) / config.rounds)
+        report(log[-1])
 
     check_that_any_was_accepted(config, log)
     tell = partial(told, rule, config, state)

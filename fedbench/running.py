@@ -27,6 +27,7 @@ from fedbench.federation import Federated, federate
 from fedbench.files import on_disk, write_bytes, write_json
 from fedbench.forward import describe
 from fedbench.freshness import code_of, stale, work_key
+from fedbench.headers import Record
 from fedbench.locks import locked
 from fedbench.models.attached import attached, backbone_sizes
 from fedbench.models.backbones import digest, emulates_bf16, locate
@@ -210,8 +211,8 @@ def _federations(
         engine = faulty(sound, config)
         for number, (name, sites) in enumerate(planned.items()):
 
-            def report(share: float, done: int = number) -> None:
-                progress((done + share) / len(planned))
+            def report(record: Record, done: int = number) -> None:
+                progress((done + (record["round"] + 1) / config.rounds) / len(planned))
 
             folder = work / "federations" / name
             results[name] = federate(config, engine, sites, initial, folder, report)

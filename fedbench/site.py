@@ -77,6 +77,8 @@ class SiteContext:
     folder: Path  #: where versions of the site's private state are kept
     start: Start | None = None  #: where its optimizer comes from; a new one by default
     chance: Chance = SIMULATED  #: where noise and samples come from if its examples are private
+    #: around the gradient of a turn, such as what ends a turn that takes too long
+    around: Callable[[Gradient], Gradient] = lambda gradient: gradient
     attack: Attack = HONEST  #: what it does that an honest site does not
     mishap: Mishap = SAFE  #: what goes wrong while it does what it is asked for this time
 
@@ -187,6 +189,7 @@ def _turn(context: SiteContext, header: Header, objective: LocalObjective) -> Tr
     """Train the loaded adapter on the examples of this turn."""
     config = context.config
     batches, gradient = _batches(context, header, objective)
+    gradient = context.around(gradient)
     if (share := context.mishap.crash) is not None:
         gradient = _crashing(gradient, int(share * len(batches)))
     with phase("train"), seeded(seed_of("dropout", config.seed, header["round"], context.site)):

@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +25,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",
 }
+_PAUSE = 0.2  #: seconds between two looks for the parent
 _PATIENCE = 5.0  #: seconds that a child has to end when it is asked to
 #: what others than this machine may call
 _OF_SITES = ("/v1/fleet/",)
@@ -137,14 +140,18 @@ def _rehearsing(options: Sequence[str]) -> None:
     be_site(*options)
 
 
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PAUSE)
+    os._exit(1)
+
+
 _KINDS = {"link": _link, "node": _node, "site": _rehearsing}
 
 
 def main(arguments: Sequence[str]) -> None:
     """Be a child of the process that started this one, until either ends."""
-    from flwr.supercore.app_utils import start_parent_process_monitor
-
-    start_parent_process_monitor(os.getppid())
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     kind, *options = arguments
     try:
         _KINDS[kind](options)

@@ -30,6 +30,7 @@ class Joining:
     proposal: Proposal
     keys: Mapping[str, EllipticCurvePublicKey]  #: by site
     say: Callable[[str], None] = lambda text: None
+    called: Mapping[str, str] = field(default_factory=dict)  #: names for people, by site
     refusals: dict[str, str] = field(default_factory=dict)  #: by site, why it does not take part
     _sites: dict[int, str] = field(default_factory=dict)
     _asked: dict[str, tuple[Present, bytes]] = field(default_factory=dict)
@@ -66,12 +67,15 @@ class Joining:
             if why:
                 self._out.add(present)
                 self.refusals[site] = why
-                self.say(f"{site} does not take part. {why}")
+                self.say(f"{self._name(site)} does not take part. {why}")
             else:
                 self.refusals.pop(site, None)
                 left = {node: one for node, one in self._sites.items() if one != site}
                 self._sites = {**left, present.node: site}
-                self.say(f"{site} takes part.")
+                self.say(f"{self._name(site)} takes part, as {site}.")
+
+    def _name(self, site: str) -> str:
+        return self.called.get(site, site)
 
     def _heard(self, asked: bytes, reply: Message) -> tuple[str, str]:
         """Which site answered a proposal, and why it does not take part; empty if it does.

@@ -162,6 +162,22 @@ def site_key(path: Path) -> Key:
     return _loaded(path, load, content, f"private key as {NEW_SITE} makes it")
 
 
+def key_file(folder: Path) -> Path:
+    """The private key of the one site whose keys are in a folder.
+
+    Raises:
+        FedbenchError: there is none, or more than one.
+    """
+    found = sorted(one for one in folder.glob("*.key") if one.name not in (KEY, AUTHORITY_KEY))
+    if len(found) == 1:
+        return found[0]
+    has = ", ".join(one.name for one in found) or "none"
+    raise FedbenchError(
+        f"{folder} holds the private keys of sites {has}: name one with --key, or make one with "
+        "python -m fedbench keys site NAME."
+    )
+
+
 def public_key(path: Path) -> ec.EllipticCurvePublicKey:
     """The public key of a site (OpenSSH), as its institution gave it.
 

@@ -38,6 +38,7 @@ from fedbench.attacks import NONE as HONEST
 from fedbench.cohorts import expected_size
 from fedbench.config import DEFECT, RunConfig
 from fedbench.deployment.owned import check_owned
+from fedbench.deployment.proposing import RESULT
 from fedbench.errors import FedbenchError, shown
 from fedbench.faults import NONE as SOUND
 from fedbench.files import on_disk, read_yaml
@@ -57,7 +58,7 @@ Names = tuple[str, ...]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _CODECS = (*STAGES, "ef", "delta")
 #: what a message may ask of a site; own passes after a run are nothing that a federation needs
-_KINDS = ("train", "validate", "advertise", "share", "unmask")
+_KINDS = ("train", "validate", "advertise", "share", "unmask", RESULT)
 
 
 class SitePolicy(Frozen):
@@ -169,7 +170,7 @@ def refusals(
     """
     sites = max(1, sites)  # of which this is one, whatever a server says
     return [
-        *_not_real(config),
+        *not_real(config),
         *_not_listed(policy, config, task),
         *_other_backbone(policy, config, backbone),
         *_too_few(policy, config, sites),
@@ -178,7 +179,7 @@ def refusals(
     ]
 
 
-def _not_real(config: RunConfig) -> Iterator[str]:
+def not_real(config: RunConfig) -> Iterator[str]:
     """What belongs to a simulation, whatever a policy says."""
     for name, value, must in (
         ("setting", config.setting, "federated"),

@@ -19,6 +19,7 @@ from fedbench.tasks.spec import TaskSpec
 from fedbench.wire import BadPayload, framed, opened
 
 PROPOSE, AGREE, REFUSE = "propose", "agree", "refuse"
+RESULT, KEPT = "result", "kept"  #: the adapter that a run ended with, and that a site has it
 _REASONS, _LONG = 20, 500  #: that are listened to, and characters of each
 #: of a task's description, what makes two sites ask the same: not where their rows are
 _ASKED = (

@@ -23,7 +23,6 @@ import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,7 +31,6 @@ from fedbench.files import append_bytes, on_disk, read_json, write_json
 from fedbench.hashing import sha256_bytes, short
 from fedbench.limits import KIB
 from fedbench.locks import locked
-from fedbench.wire import opened
 
 RECORD = Path("site/record.jsonl")  #: where a site keeps its record, unless it says otherwise
 FIRST = "0" * 64  #: stands for the hash of the line before the first one
@@ -72,34 +70,6 @@ class Verified:
     end: str | None  #: time of the last one
     bytes: int  #: of all payloads
     torn: int = 0  #: bytes of a line that a killed process began; nothing of it was sent
-
-
-def entry_of(
-    reply: bytes, *, run: str, round_: int, epsilon: float | None = None, now: datetime
-) -> Entry:
-    """What a record says of a reply.
-
-    Args:
-        reply: the payload as it will leave.
-        run: id of its run.
-        round_: that the message asked about.
-        epsilon: spent by now, over the life of the data if that is counted.
-        now: an aware time.
-
-    Raises:
-        BadPayload: the reply is no payload.
-    """
-    header, _ = opened(reply)
-    return Entry(
-        time=now.astimezone(UTC).isoformat(timespec="seconds"),
-        run=run,
-        round=round_,
-        kind=str(header.get("kind")),
-        bytes=len(reply),
-        sha256=sha256_bytes(reply),
-        answers=str(header.get("answers")),
-        epsilon=epsilon,
-    )
 
 
 def append(path: Path, entry: Entry) -> str:

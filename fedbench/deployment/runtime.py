@@ -41,18 +41,19 @@ class Runtime:
 
     def client(self, token: str = "") -> RuntimeHttpClient:
         """A client: of whoever has the secret, or of a task that has this token."""
+        # Whoever asks for tasks looks to it itself, between two tries, whether to go on.
         if token:
-            proof = RuntimeTokenHttpInterceptor(token)
+            proof, again = RuntimeTokenHttpInterceptor(token), make_simple_http_retry_invoker()
         else:
-            proof = SuperExecAuthHttpInterceptor(
-                master_secret=self.secret.read_bytes(), protected_methods=_PROTECTED
-            )
+            secret = self.secret.read_bytes()
+            proof = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_PROTECTED)
+            again = None
         return RuntimeHttpClient.from_server_address(
             server_address=self.address,
             insecure=self.authority is None,
             root_certificates=self.authority,
             interceptors=[RuntimeVersionHttpInterceptor(component_name="fedbench"), proof],
-            retry_invoker=make_simple_http_retry_invoker(),
+            retry_invoker=again,
         )
 
 

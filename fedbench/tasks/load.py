@@ -7,13 +7,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from fedbench.errors import FedbenchError
-from fedbench.hashing import sha256_json
+from fedbench.hashing import sha256_file, sha256_json
 from fedbench.tasks.counts import counted
 from fedbench.tasks.defective import apart, spoilt
 from fedbench.tasks.examples import Draft, draft, task_labels
 from fedbench.tasks.repeats import near_repeats
 from fedbench.tasks.sources import Source, find_source, read_source
-from fedbench.tasks.spec import TaskSpec
+from fedbench.tasks.spec import LayoutSpec, TaskSpec
 from fedbench.tasks.specfile import read_spec
 from fedbench.tasks.splits import one_of_each, split, split_name
 from fedbench.tasks.task import SPLITS, Example, Split, Task
@@ -34,6 +34,24 @@ def load_task(name_or_path: str, *, data_dirs: Sequence[Path | str] | None = Non
     spec, folder = read_spec(name_or_path)
     source = find_source(spec, folder, [Path(place) for place in data_dirs or ()])
     return _asked(apart(name_or_path)[0], spec.model_dump_json(), source)
+
+
+def load_own(spec: TaskSpec, file: Path) -> Task:
+    """The task of a description with all rows of one file, wherever the description finds its own.
+
+    How its columns are named and the answer is written, the first layout says, if there is one.
+
+    Raises:
+        FedbenchError: missing file, or a file, row or field that is wrong.
+    """
+    if not file.is_file():
+        raise FedbenchError(f"The file {file} does not exist: check the path.")
+    said = spec.layouts[0] if spec.layouts else LayoutSpec(files={"all": (file.name,)})
+    same = any(file.suffix == Path(name).suffix for names in said.files.values() for name in names)
+    told = {"files": {"all": (file.name,)}, "format": said.format if same else "", "rows": {}}
+    own = {"layouts": (said.model_copy(update=told),), "hub": None, "generator": None}
+    source = Source("files", 0, (("all", str(file.resolve()), sha256_file(file)),))
+    return _load(spec.model_copy(update=own).model_dump_json(), source)
 
 
 def is_local(name_or_path: str) -> bool:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -17,10 +16,8 @@ from hypothesis import strategies as st
 
 from fedbench.cli import main
 from fedbench.deployment import record
-from fedbench.deployment.record import FIRST, Entry, append, entries, entry_of, verify
+from fedbench.deployment.record import FIRST, Entry, append, entries, verify
 from fedbench.errors import Damaged, FedbenchError
-from fedbench.hashing import sha256_bytes
-from fedbench.wire import framed
 
 ONE = Entry("2026-01-31T12:00:00+00:00", "a" * 16, 0, "update", 1000, "b" * 64, "c" * 16, 0.1)
 
@@ -64,15 +61,6 @@ def test_what_was_written_is_read_back_and_added_up(restored):
     assert (found.n, found.head, found.bytes, found.torn) == (5, hashes[-1], 10, 0)
     assert found.begin == found.end == ONE.time
     assert entries(path) == [replace(ONE, round=n, bytes=n) for n in range(5)]
-
-
-def test_an_entry_says_what_leaves():
-    reply = framed({"site": "a", "kind": "score", "answers": "d" * 16}, b"xyz")
-    now = datetime.fromisoformat("2026-01-31T13:00:00.5+01:00")
-    assert entry_of(reply, run="r", round_=3, epsilon=0.5, now=now) == Entry(
-        "2026-01-31T12:00:00+00:00", "r", 3, "score", len(reply), sha256_bytes(reply), "d" * 16, 0.5
-    )
-    assert datetime.now(UTC).utcoffset() is not None
 
 
 @given(data=st.data())

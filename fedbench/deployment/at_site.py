@@ -1,0 +1,185 @@
+"""``python -m fedbench site``: one institution takes part in a federation with its own file."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from subprocess import Popen
+
+from flwr.clientapp import ClientApp
+
+from fedbench.config import RunConfig
+from fedbench.deployment import consenting
+from fedbench.deployment.children import log_of
+from fedbench.deployment.consenting import House
+from fedbench.deployment.door import Door
+from fedbench.deployment.guarding import Answer, Guard
+from fedbench.deployment.lifetime import spent_of_life
+from fedbench.deployment.mishaps import for_good, passing
+from fedbench.deployment.node import Entrance, answer_messages, node
+from fedbench.deployment.own_data import own_context, own_test, training_digest
+from fedbench.deployment.policy import within
+from fedbench.deployment.proposing import RESULT, Proposal
+from fedbench.deployment.results import ADAPTER, kept, learned, readme, worth
+from fedbench.deployment.signing import name_of, signature
+from fedbench.deployment.telling import AtSite, Say
+from fedbench.engines import Failure
+from fedbench.engines.over_flower import answering_app
+from fedbench.errors import FedbenchError
+from fedbench.exporting import write_adapter
+from fedbench.locks import Busy, locked
+from fedbench.models.attached import attached
+from fedbench.privacy.chance import REAL
+from fedbench.seeding import single_thread
+from fedbench.site import SiteContext
+from fedbench.wire import opened
+
+_LAST = 4.0  #: seconds in which Flower takes the last answer away
+_LISTEN = 1.0  #: seconds between two looks at what a SuperNode says
+_AGAIN = 5.0  #: seconds before another try to connect
+
+
+@dataclass
+class _Ending:
+    """Why a site stops, once it does."""
+
+    why: str = ""
+    refused: bool = False
+    since: float = 0.0
+
+    def now(self, why: str, *, refused: bool = False) -> None:
+        self.why, self.refused, self.since = why, refused, time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether Flower has had the time to take the last answer away."""
+        return bool(self.since) and time.monotonic() - self.since > _LAST
+
+
+def take_part(house: House, entrance: Entrance, say: Say) -> str:
+    """Answer a server until its run has ended; what came of it is returned.
+
+    Raises:
+        Busy: another process takes part with the same folder.
+        FedbenchError: the site does not take part, or cannot reach its server, and why.
+    """
+    ending = _Ending()
+    try:
+        with locked(house.folder / "site.lock", wait=False), single_thread(), ExitStack() as models:
+            app = answering_app(_answers(house, models, ending, say), partial(signature, house.key))
+            _answer_until(app, entrance, house.folder / "flower", ending, say)
+    except Busy as busy:
+        raise Busy(f"This site is taking part already. {busy}") from None
+    if ending.refused:
+        raise FedbenchError(f"This site does not take part. {ending.why}")
+    return ending.why
+
+
+def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answer:
+    """What the site answers to all that comes."""
+    guard = Guard(house.policy, house.folder, training_digest(house.task))
+    spent = partial(spent_of_life, house.folder, house.policy)
+    tally = AtSite(say, spent, house.policy.epsilon)
+
+    def objections(proposal: Proposal) -> list[str]:
+        found = consenting.objections(house, proposal)
+        if found:
+            ending.now(" ".join(found), refused=True)
+        else:
+            say(f"Run {proposal.config.id}: {consenting.in_words(proposal)}.")
+        return found
+
+    def enter(config: RunConfig, site: str) -> SiteContext:
+        models.close()
+        model = models.enter_context(attached(config))
+        state = house.folder / "runs" / config.id / "state"
+        context = own_context(config, site, house.task, model, state)
+        limit = partial(within, seconds=house.policy.longest_round)
+        return replace(context, chance=REAL, around=limit)
+
+    def around(context: SiteContext, payload: bytes, answer: Answer) -> bytes | Failure:
+        began, (header, _) = time.monotonic(), opened(payload)
+        if header.get("kind") == RESULT:
+            answer = partial(_ended, house, context, models, ending)
+        found = guard.answered(context, payload, answer)
+        tally.answered(context.config, header, found, time.monotonic() - began)
+        return found
+
+    door = Door(name_of(house.key.public_key()), house.folder, objections, enter, around)
+    return guard.recorded(door.answer)
+
+
+def _ended(
+    house: House, context: SiteContext, models: ExitStack, ending: _Ending, payload: bytes
+) -> bytes:
+    """Keep what the federation has learned, and see what it is worth here."""
+    config, items = context.config, own_test(context.config, house.task)
+    adapter, delta = learned(context, payload)
+    before, after = worth(context, items, adapter, delta)
+    models.close()  # no model has two adapters
+    folder = house.folder / "runs" / config.id / ADAPTER
+    if not folder.exists():
+        write_adapter(folder, config, adapter, delta, readme(config))
+    ending.now(
+        f"The federation has ended. Its adapter is in {folder}. Of this site's own {len(items)} "
+        f"test items, the backbone answers {before} rightly without it and {after} with it."
+    )
+    return kept(context.site, payload)
+
+
+def _answer_until(
+    app: ClientApp, entrance: Entrance, home: Path, ending: _Ending, say: Say
+) -> None:
+    """Connect, and connect again whenever Flower's node has ended, until there is an end.
+
+    Raises:
+        FedbenchError: there is no use in connecting again.
+    """
+    while True:
+        with node(entrance, home) as (started, runtime):
+            heard = _Heard(log_of("node", home), entrance, say)
+            answer_messages(runtime, app, partial(_going, started, heard, ending))
+            heard.listen()
+        if ending.since:
+            return
+        if (sentence := for_good(heard.said, entrance)) is not None:
+            raise FedbenchError(sentence)
+        say(f"The connection with {entrance.server} ended: this site connects again.")
+        time.sleep(_AGAIN)
+
+
+def _going(started: Popen[bytes], heard: _Heard, ending: _Ending) -> bool:
+    if time.monotonic() - heard.looked > _LISTEN:
+        heard.listen()
+    return not ending.over and started.poll() is None
+
+
+@dataclass
+class _Heard:
+    """What a SuperNode has said since it began, and what of it people were told."""
+
+    log: Path
+    entrance: Entrance
+    say: Callable[[str], None]
+    said: str = ""
+    told: str = ""
+    looked: float = 0.0
+    begin: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.begin = self.log.stat().st_size if self.log.exists() else 0
+
+    def listen(self) -> None:
+        """Look for what is new."""
+        self.looked = time.monotonic()
+        with self.log.open("rb") as handle:
+            handle.seek(self.begin)
+            self.said = handle.read().decode(errors="replace")
+        sentence = passing(self.said, self.entrance)
+        if sentence and sentence != self.told:
+            self.told = sentence
+            self.say(sentence)

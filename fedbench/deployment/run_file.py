@@ -1,0 +1,102 @@
+"""``run.yml``: what a server is told of a federation, which run and whose keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from fedbench.config import RunConfig, parse_config
+from fedbench.deployment.policy import not_real
+from fedbench.errors import FedbenchError
+from fedbench.files import read_yaml
+from fedbench.frozen import Frozen, refusing
+from fedbench.problems import examined, listed
+from fedbench.resolving import resolve
+
+
+class RunFile(Frozen):
+    """A federation between machines."""
+
+    run: Mapping[str, Any]  #: fields of a configuration, as ``fedbench run`` takes them
+    #: public key of every site that may take part, by a name for people
+    sites: Mapping[str, Path]
+    #: where the server listens; on every address of the machine by default
+    address: str = "0.0.0.0:9092"
+    keys: Path = Path("keys")  #: folder of ca.pem, server.pem and server.key
+    folder: Path = Path("federation")  #: checkpoints, and what comes of it: a new one for each run
+    #: sites that must have joined before the first round begins; all by default
+    begin_with: int | None = Field(default=None, ge=1, le=10_000)
+    #: seconds that a site may be away in a round before it has failed
+    patience: float = Field(default=600.0, ge=0, le=1e7)
+
+    @field_validator("address")
+    @classmethod
+    def _host_and_port(cls, address: str) -> str:
+        host, colon, port = address.rpartition(":")
+        if not (host and colon and port.isdigit() and 0 < int(port) < 2**16):
+            raise ValueError("an address is HOST:PORT, such as 0.0.0.0:9092")
+        return address
+
+    @model_validator(mode="after")
+    def _nothing_contradicts(self) -> Self:
+        return refusing(self, self._contradictions())
+
+    def _contradictions(self) -> Iterator[str]:
+        if not self.sites:
+            yield "sites is empty: name the public key of every site that may take part"
+        if self.begin_with is not None and self.begin_with > len(self.sites):
+            yield f"begin_with = {self.begin_with} is more than the {len(self.sites)} sites"
+
+    @property
+    def listens(self) -> tuple[str, int]:
+        """Host and port."""
+        host, _, port = self.address.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    @property
+    def named(self) -> dict[str, str]:
+        """Sites as payloads name them, and as people do."""
+        return {f"site-{number:02d}": name for number, name in enumerate(self.sites)}
+
+
+def read_run_file(path: Path) -> tuple[RunFile, RunConfig]:
+    """A run file, whose own paths are beside it, and the resolved configuration of its run.
+
+    Raises:
+        FedbenchError: all that is wrong with it.
+    """
+    values = read_yaml(path)
+    if told := examined(values, RunFile)[1]:
+        raise FedbenchError(f"{path} cannot be used: {listed(told)}.")
+    found = RunFile.model_validate(values)
+    beside = path.resolve().parent
+    task = str(found.run.get("task", ""))
+    if task.endswith((".yml", ".yaml")):
+        task = str(beside / task)
+    here = {
+        "run": {**found.run, "task": task},
+        "sites": {name: beside / key for name, key in found.sites.items()},
+        "keys": beside / found.keys,
+        "folder": beside / found.folder,
+    }
+    found = found.model_copy(update=here)
+    return found, _resolved(path, found)
+
+
+def _resolved(path: Path, found: RunFile) -> RunConfig:
+    """The run's configuration, with as many sites as there are keys.
+
+    Raises:
+        FedbenchError: it is wrong, or belongs to a simulation.
+    """
+    partition = {**(found.run.get("partition") or {}), "sites": len(found.sites)}
+    try:
+        config = resolve(parse_config({**found.run, "partition": partition}))
+    except FedbenchError as error:
+        raise FedbenchError(f"In {path}, under run: {error}") from None
+    if told := [*not_real(config)]:
+        raise FedbenchError(f"In {path}, under run: {' '.join(told)}")
+    return config
