@@ -153,7 +153,7 @@ def _answer_until(
 
 
 def _going(started: Popen[bytes], heard: _Heard, ending: _Ending) -> bool:
-    if time.monotonic() - heard.looked > _LISTEN:
+    if not ending.since and time.monotonic() - heard.looked > _LISTEN:
         heard.listen()
     return not ending.over and started.poll() is None
 

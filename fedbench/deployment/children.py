@@ -8,13 +8,14 @@ parent was killed does not go on by itself: a site would look as if it were ther
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,14 +85,22 @@ def _may(scope: Mapping[str, Any]) -> bool:
 
 
 def _link(options: Sequence[str]) -> None:
-    """A SuperLink: ``host port database secret``, and for TLS ``certificate key authority``."""
+    """A SuperLink: ``host port database secret keys``, and for TLS ``certificate key authority``.
+
+    It knows the keys of nodes before anybody can connect.
+    """
     import uvicorn
-    from flwr.common.constant import TRANSPORT_TYPE_GRPC_RERE
+    from flwr.common.constant import (
+        HEARTBEAT_DEFAULT_INTERVAL,
+        NOOP_ACCOUNT_NAME,
+        NOOP_FLWR_AID,
+        TRANSPORT_TYPE_GRPC_RERE,
+    )
     from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
     from flwr.superlink.config_loader import SuperLinkLifespanConfig, load_control_authn_plugin
     from flwr.superlink.main import create_app
 
-    host, port, database, secret, *tls = options
+    host, port, database, secret, keys, *tls = options
     certificate, key, authority = tls or (None, None, None)
     files = (authority, certificate, key)
     config = SuperLinkLifespanConfig(
@@ -119,6 +128,13 @@ def _link(options: Sequence[str]) -> None:
         runtime_dependency_install=False,
     )
     app = create_app(config, SuperLinkLifespan)
+    if tls:
+        state = app.state.linkstate_factory.state()
+        for known in json.loads(Path(keys).read_text(encoding="utf-8")):
+            with suppress(ValueError):  # from before
+                state.create_node(
+                    NOOP_FLWR_AID, NOOP_ACCOUNT_NAME, known.encode(), HEARTBEAT_DEFAULT_INTERVAL
+                )
     uvicorn.run(
         OnlySites(app), host=host, port=int(port), ssl_keyfile=key, ssl_certfile=certificate,
         access_log=False,

@@ -16,7 +16,6 @@ from flwr.cli.build import build_fab_from_files
 from flwr.common.serde import run_from_proto
 from flwr.proto.control_pb2 import (
     ListRunsRequest,
-    RegisterNodeRequest,
     StartRunRequest,
     StopRunRequest,
 )
@@ -32,7 +31,9 @@ from fedbench.deployment.children import child, log_of
 from fedbench.deployment.runtime import Runtime, new_secret, task_client, tokens
 from fedbench.engines.over_flower import Present
 from fedbench.errors import FedbenchError
+from fedbench.files import write_json
 
+KEYS = "keys.json"  #: public keys of nodes that may connect
 _START = 60.0  #: seconds that a SuperLink has to begin
 _PAUSE = 0.1
 #: What Flower calls an app, which it demands and sends to nodes. Ours holds no code: servers and
@@ -100,7 +101,8 @@ def link(
     home.mkdir(parents=True, exist_ok=True)
     secret = new_secret(home / "secret")
     tls = [str(file) for file in certificates] if certificates else []
-    options = [host, str(port), str(home / "state.db"), str(secret), *tls]
+    write_json(home / KEYS, [key.decode() for key in keys])
+    options = [host, str(port), str(home / "state.db"), str(secret), str(home / KEYS), *tls]
     authority = certificates.authority.read_bytes() if certificates else None
     address = f"{_own(host)}:{port}"
     with child("link", options, home) as started:
@@ -110,9 +112,6 @@ def link(
         )  # fmt: skip
         try:
             _begun(control, started, home)
-            for key in keys if certificates else ():
-                with suppress(httpx.HTTPStatusError):  # it is known from before
-                    control.RegisterNode(RegisterNodeRequest(public_key=key))
             run = _new_run(control)
             with _grid(Runtime(address, secret, authority), run) as grid:
                 yield Link(grid, control, run)

@@ -26,6 +26,7 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.retry import make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 
+from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
 
 _PROTECTED = frozenset({"/flwr.proto.Runtime/AcquireTask"})
@@ -75,6 +76,9 @@ def tokens(runtime: Runtime, kind: str, pause: float, going: Callable[[], bool])
     """Tokens of the tasks of a ``kind``, as they come, while ``going`` says so.
 
     Nobody who answers is no reason to stop: whoever gives out tasks may be starting.
+
+    Raises:
+        FedbenchError: somebody else answers there.
     """
     with _closing(runtime.client()) as client:
         while going():
@@ -83,6 +87,11 @@ def tokens(runtime: Runtime, kind: str, pause: float, going: Callable[[], bool])
             except httpx.TransportError:
                 time.sleep(pause)
                 continue
+            except httpx.HTTPStatusError:
+                raise FedbenchError(
+                    f"Another program of Flower's has {runtime.address}: end it, or take another "
+                    "port."
+                ) from None
             if found.token:
                 yield found.token
             else:
