@@ -24,7 +24,7 @@ from fedbench.engines.over_flower import OverFlower
 from fedbench.errors import FedbenchError
 from fedbench.exporting import write_adapter
 from fedbench.federation import Federated, federate
-from fedbench.files import on_disk, write_json
+from fedbench.files import on_disk, read_json, write_json
 from fedbench.freshness import code_of
 from fedbench.hashing import sha256_json, short
 from fedbench.locks import Busy, locked
@@ -40,7 +40,8 @@ from fedbench.tasks.specfile import read_spec
 _LOOK = 0.5  #: seconds between two looks for who has joined
 _REMIND = 60.0  #: seconds between two reminders of who has not
 _FAREWELL = 600.0  #: seconds in which sites may take the result
-REPORT = "federation.json"
+REPORT = "federation.json"  #: what came of a federation; written last
+_RUN = "run.json"  #: whose folder it is
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,9 @@ def serve(server: Coordinator, say: Say) -> Path:
         FedbenchError: the federation did not come about, or nothing was learned; and why.
     """
     folder, config = server.file.folder, server.config
-    if (folder / results.ADAPTER).exists():
-        raise FedbenchError(f"{folder} holds the result of a federation: name a new folder.")
     try:
         with locked(folder / "server.lock", wait=False), on_disk(folder), single_thread():
+            _claim(folder, config)
             with attached(config) as model:
                 initial = trained_tensors(model)
             with _connected(server, say) as (connection, joining, engine):
@@ -93,15 +93,33 @@ def serve(server: Coordinator, say: Say) -> Path:
                 made_by = short(sha256_json([config.id, code_of(config), digest(config.backbone)]))
                 work = folder / "work" / made_by
                 result = federate(config, engine, sites, initial, work, tally.round, chance=REAL)
-                write_adapter(
-                    folder / results.ADAPTER, config, result.adapter, result.delta,
-                    results.readme(config),
-                )  # fmt: skip
+                adapter = folder / results.ADAPTER
+                if not adapter.exists():
+                    told = results.readme(config)
+                    write_adapter(adapter, config, result.adapter, result.delta, told)
                 took = _farewell(config, engine, [*joining.directory()], result)
                 write_json(folder / REPORT, _report(server, joining, result, took, connection))
     except Busy as busy:
         raise Busy(f"A server works in {folder} already. {busy}") from None
     return folder / results.ADAPTER
+
+
+def _claim(folder: Path, config: RunConfig) -> None:
+    """Make sure that a folder is for one run, which is not done.
+
+    Raises:
+        FedbenchError: it holds the result of a run, or is another's.
+    """
+    mine = folder / _RUN
+    if not mine.exists():
+        write_json(mine, {"run": config.id})
+    elif (other := read_json(mine).get("run")) != config.id:
+        raise FedbenchError(
+            f"{folder} is of run {other}, and the configuration is now that of {config.id}: name a "
+            "new folder, or take the change back."
+        )
+    if (folder / REPORT).exists():
+        raise FedbenchError(f"{folder} holds what came of a federation: name a new folder.")
 
 
 @contextmanager

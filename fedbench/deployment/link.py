@@ -98,7 +98,7 @@ def link(
     Raises:
         FedbenchError: the SuperLink does not begin; with the last that it said.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)  # payloads lie in it for a while
     secret = new_secret(home / "secret")
     tls = [str(file) for file in certificates] if certificates else []
     write_json(home / KEYS, [key.decode() for key in keys])

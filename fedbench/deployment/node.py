@@ -50,7 +50,7 @@ class Entrance:
 @contextmanager
 def node(entrance: Entrance, home: Path) -> Iterator[tuple[Popen[bytes], Runtime]]:
     """A SuperNode inside the block, and where it gives out its messages."""
-    home.mkdir(parents=True, exist_ok=True)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
     port, secret = free_port(), new_secret(home / "secret")
     options = [
         *entrance.options(), "--isolation", "process", "--superexec-auth-secret-file", str(secret),
