@@ -17,14 +17,14 @@ from fedbench.deployment.joining import Joining
 from fedbench.deployment.keys import as_registered, public_key, server_certificates, warning
 from fedbench.deployment.link import Certificates, Link, link
 from fedbench.deployment.proposing import KEPT, Proposal, asked_by
-from fedbench.deployment.run_file import RunFile
+from fedbench.deployment.run_file import RunFile, claim
 from fedbench.deployment.signing import check, name_of
 from fedbench.deployment.telling import AtServer, Say
 from fedbench.engines.over_flower import OverFlower
 from fedbench.errors import FedbenchError
 from fedbench.exporting import write_adapter
 from fedbench.federation import Federated, federate
-from fedbench.files import on_disk, read_json, write_json
+from fedbench.files import on_disk, write_json
 from fedbench.freshness import code_of
 from fedbench.hashing import sha256_json, short
 from fedbench.locks import Busy, locked
@@ -41,7 +41,6 @@ _LOOK = 0.5  #: seconds between two looks for who has joined
 _REMIND = 60.0  #: seconds between two reminders of who has not
 _FAREWELL = 600.0  #: seconds in which sites may take the result
 REPORT = "federation.json"  #: what came of a federation; written last
-_RUN = "run.json"  #: whose folder it is
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,9 @@ def serve(server: Coordinator, say: Say) -> Path:
     folder, config = server.file.folder, server.config
     try:
         with locked(folder / "server.lock", wait=False), on_disk(folder), single_thread():
-            _claim(folder, config)
+            claim(folder, config)
+            if (folder / REPORT).exists():
+                raise FedbenchError(f"{folder} holds what came of a federation: name a new folder.")
             with attached(config) as model:
                 initial = trained_tensors(model)
             with _connected(server, say) as (connection, joining, engine):
@@ -102,24 +103,6 @@ def serve(server: Coordinator, say: Say) -> Path:
     except Busy as busy:
         raise Busy(f"A server works in {folder} already. {busy}") from None
     return folder / results.ADAPTER
-
-
-def _claim(folder: Path, config: RunConfig) -> None:
-    """Make sure that a folder is for one run, which is not done.
-
-    Raises:
-        FedbenchError: it holds the result of a run, or is another's.
-    """
-    mine = folder / _RUN
-    if not mine.exists():
-        write_json(mine, {"run": config.id})
-    elif (other := read_json(mine).get("run")) != config.id:
-        raise FedbenchError(
-            f"{folder} is of run {other}, and the configuration is now that of {config.id}: name a "
-            "new folder, or take the change back."
-        )
-    if (folder / REPORT).exists():
-        raise FedbenchError(f"{folder} holds what came of a federation: name a new folder.")
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -11,16 +12,21 @@ from pydantic import Field, field_validator, model_validator
 from fedbench.config import RunConfig, parse_config
 from fedbench.deployment.policy import not_real
 from fedbench.errors import FedbenchError
-from fedbench.files import read_yaml
+from fedbench.files import read_json, read_yaml, write_json
 from fedbench.frozen import Frozen, refusing
 from fedbench.problems import examined, listed
 from fedbench.resolving import resolve
 
 
+_RUN = "run.json"  #: in a server's folder: whose it is
+
+
 class RunFile(Frozen):
     """A federation between machines."""
 
-    run: Mapping[str, Any]  #: fields of a configuration, as ``fedbench run`` takes them
+    #: fields of a configuration, as ``fedbench run`` takes them; without a seed, one is drawn, so
+    #: that no two federations are the same run, whose messages sites would take for replays
+    run: Mapping[str, Any]
     #: public key of every site that may take part, by a name for people
     sites: Mapping[str, Path]
     #: where the server listens; on every address of the machine by default
@@ -86,6 +92,32 @@ def read_run_file(path: Path) -> tuple[RunFile, RunConfig]:
     return found, _resolved(path, found)
 
 
+def claimed(folder: Path) -> Mapping[str, Any]:
+    """Which run a folder is of, and its seed; nothing if it is of none.
+
+    Raises:
+        Damaged: the file that says so is.
+    """
+    path = folder / _RUN
+    return dict(read_json(path)) if path.exists() else {}
+
+
+def claim(folder: Path, config: RunConfig) -> None:
+    """Make sure that a folder is of this run.
+
+    Raises:
+        FedbenchError: it is another's.
+    """
+    other = claimed(folder).get("run")
+    if other is None:
+        write_json(folder / _RUN, {"run": config.id, "seed": config.seed})
+    elif other != config.id:
+        raise FedbenchError(
+            f"{folder} is of run {other}, and the configuration is now that of {config.id}: name a "
+            "new folder, or take the change back."
+        )
+
+
 def _resolved(path: Path, found: RunFile) -> RunConfig:
     """The run's configuration, with as many sites as there are keys.
 
@@ -94,7 +126,8 @@ def _resolved(path: Path, found: RunFile) -> RunConfig:
     """
     partition = {**(found.run.get("partition") or {}), "sites": len(found.sites)}
     try:
-        config = resolve(parse_config({**found.run, "partition": partition}))
+        drawn = claimed(found.folder).get("seed", secrets.randbelow(2**63))
+        config = resolve(parse_config({"seed": drawn, **found.run, "partition": partition}))
     except FedbenchError as error:
         raise FedbenchError(f"In {path}, under run: {error}") from None
     if told := [*not_real(config)]:
