@@ -17,7 +17,6 @@ from fedbench.frozen import Frozen, refusing
 from fedbench.problems import examined, listed
 from fedbench.resolving import resolve
 
-
 _RUN = "run.json"  #: in a server's folder: whose it is
 
 
