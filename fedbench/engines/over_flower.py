@@ -154,9 +154,10 @@ class OverFlower:
             for site in [*waiting]:
                 waiting[site] = one = self._asked(waiting[site], site, messages, there, ends)
                 waiting[site], answer = self._heard(one, site)
-                if answer is None and waiting[site].away is not None:
+                if answer is None:
+                    answer = self._overdue(waiting[site], ends, deadline)
+                if waiting[site].away is not None:
                     there.pop(site, None)  # it is away until it is looked for again
-                answer = answer or self._overdue(waiting[site], ends, deadline)
                 if answer is not None:
                     heard = True
                     del waiting[site]
