@@ -6,9 +6,10 @@ configuration's fields. It returns an exit status, or nothing for 0.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,15 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
     from fedbench.resolving import checked
     from fedbench.running import run as do
 
+    said: list[str] = []
+    way = _way(known.engine, said.append)
     config = checked(fields_from(extra))
     torch.set_num_threads(1)
     with (
         machine_shared(),
         tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} done, {remaining} left") as bar,
     ):
-        done = do(config, lambda share: _advance(bar, 100 * share), again=known.again)
+        done = do(config, lambda share: _advance(bar, 100 * share), again=known.again, way=way)
     for name in ("accuracy", "macro_f1", "n_train", "n_test", "sites_too_small", "note"):
         if done.metrics[name]:
             print(f"{name}: {done.metrics[name]}")
@@ -46,11 +49,28 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
         print(f"without: site {left_out}, whose examples were not trained on")
     if len(done.adapters) > 1:
         print(f"scores: mean over {len(done.adapters)} adapters, each asked all test items")
-    for line in of_the_wire(done):
+    for line in [*of_the_wire(done), *said]:
         print(line)
     if done.config.defective:
         print("WRONG ON PURPOSE: no score of this run is a result.")
     print(f"Run {done.id} is in {done.source}: python -m fedbench show {done.id} tells all.")
+
+
+def _way(engine: str, say: Callable[[str], None]) -> Any:
+    """How payloads travel, by the name that the command line has for it.
+
+    Raises:
+        FedbenchError: what it takes is not installed.
+    """
+    from fedbench.running import IN_PROCESS
+
+    if engine == IN_PROCESS.name:
+        return IN_PROCESS
+    if importlib.util.find_spec("flwr") is None:
+        raise FedbenchError('Flower is not installed: pip install "fedbench[flower]".')
+    from fedbench.deployment.rehearsal import over_flower
+
+    return over_flower(say)
 
 
 def _advance(bar: Any, value: float) -> None:
