@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("flwr", reason='needs pip install "fedbench[flower]"')
 
-from fedbench.config import RunConfig  # noqa: E402
-from fedbench.resolving import resolve  # noqa: E402
-from tests import bigram, combined  # noqa: E402
+from fedbench.config import RunConfig
+from fedbench.resolving import resolve
+from tests import bigram, combined
 
 pytestmark = pytest.mark.slow
 
