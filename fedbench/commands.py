@@ -6,10 +6,9 @@ configuration's fields. It returns an exit status, or nothing for 0.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +29,12 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
     import torch
     from tqdm import tqdm
 
+    from fedbench.deployment.ways import way_of
     from fedbench.resolving import checked
     from fedbench.running import run as do
 
     said: list[str] = []
-    way = _way(known.engine, said.append)
+    way = way_of(known.engine, said.append)
     config = checked(fields_from(extra))
     torch.set_num_threads(1)
     with (
@@ -54,23 +54,6 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
     if done.config.defective:
         print("WRONG ON PURPOSE: no score of this run is a result.")
     print(f"Run {done.id} is in {done.source}: python -m fedbench show {done.id} tells all.")
-
-
-def _way(engine: str, say: Callable[[str], None]) -> Any:
-    """How payloads travel, by the name that the command line has for it.
-
-    Raises:
-        FedbenchError: what it takes is not installed.
-    """
-    from fedbench.running import IN_PROCESS
-
-    if engine == IN_PROCESS.name:
-        return IN_PROCESS
-    if importlib.util.find_spec("flwr") is None:
-        raise FedbenchError('Flower is not installed: pip install "fedbench[flower]".')
-    from fedbench.deployment.rehearsal import over_flower
-
-    return over_flower(say)
 
 
 def _advance(bar: Any, value: float) -> None:

@@ -39,7 +39,6 @@ from fedbench.files import on_disk
 from fedbench.models.attached import attached
 from fedbench.models.backbones import digest
 from fedbench.prepare import Prepared, prepare, site_contexts
-from fedbench.running import Way
 from fedbench.seeding import single_thread
 from fedbench.site import SiteContext
 from fedbench.tasks.specfile import read_spec
@@ -200,11 +199,6 @@ class _Taken(Mapping[str, bytes]):
 
     def __len__(self) -> int:
         return len(self.messages)
-
-
-def over_flower(say: Say) -> Way:
-    """Runs over Flower; ``say`` is told at the end of each how many bytes that took."""
-    return Way("flower", partial(rehearsed, say=say))
 
 
 def be_site(server: str, keys: str, site: str, folder: str, home: str) -> None:

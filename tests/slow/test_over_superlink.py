@@ -106,7 +106,7 @@ def test_a_run_that_was_stopped_and_killed_leaves_no_process_and_goes_on(configu
         seen.append(checkpoint(cut))
         assert len(around(cut)) == 6  # the run, a SuperLink, two sites and a SuperNode for each
         process.send_signal(how)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == {signal.SIGINT: 130}.get(how, -how), errors
         assert left(cut) == {}
     _, _, found = finish(start(cut, config, "flower"), cut)
@@ -131,7 +131,7 @@ def test_a_process_that_ends_before_its_time_stops_the_run_and_is_told(
         if kind in words[4:5]:
             os.kill(number, signal.SIGKILL)
             break
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 2, errors
     assert said in errors
     assert "Traceback" not in errors
