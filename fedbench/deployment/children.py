@@ -1,15 +1,16 @@
 """Flower's SuperLink and SuperNode as child processes, which end when their parent does.
 
-``python -m fedbench.deployment.children link|node|site ...`` is what such a child runs: Flower's
-own programs, but for two things. Whoever reaches a SuperLink over the network may call, by default,
-not only what sites need but also what controls it: here only its own machine may. And a child whose
-parent was killed does not go on by itself: a site would look as if it were there.
+``python -m fedbench.deployment.children PARENT link|node|site ...`` is what such a child runs:
+Flower's own programs, but for two things. Whoever reaches a SuperLink over the network may call, by
+default, not only what sites need but also what controls it: here only its own machine may. And a
+child whose parent was killed does not go on by itself: a site would look as if it were there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -26,7 +27,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",
 }
-_PAUSE = 0.2  #: seconds between two looks for the parent
+_LOOK = 0.2  #: seconds between two looks whether the parent is there
 _PATIENCE = 5.0  #: seconds that a child has to end when it is asked to
 #: what others than this machine may call
 _OF_SITES = ("/v1/fleet/",)
@@ -36,7 +37,8 @@ _OF_SITES = ("/v1/fleet/",)
 def child(kind: str, options: Sequence[str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A child process of this one inside the block; what it says goes to a file in ``home``."""
     environment = {**os.environ, **QUIET, "FLWR_HOME": str(home)}
-    command = [sys.executable, "-m", "fedbench.deployment.children", kind, *options]
+    parent = str(os.getpid())
+    command = [sys.executable, "-m", "fedbench.deployment.children", parent, kind, *options]
     with log_of(kind, home).open("ab") as log:
         started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
@@ -56,6 +58,12 @@ def child(kind: str, options: Sequence[str], home: Path) -> Iterator[subprocess.
 def log_of(kind: str, home: Path) -> Path:
     """Where a child writes what it says."""
     return home / f"{kind}.log"
+
+
+def last_said(kind: str, home: Path) -> str:
+    """The last line that a child wrote."""
+    said = log_of(kind, home).read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(said) if line.strip()), "nothing")
 
 
 class OnlySites:
@@ -153,6 +161,7 @@ def _rehearsing(options: Sequence[str]) -> None:
     """A site of a rehearsal."""
     from fedbench.deployment.rehearsal import be_site
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and its own child ends before it does
     be_site(*options)
 
 
@@ -167,8 +176,8 @@ _KINDS = {"link": _link, "node": _node, "site": _rehearsing}
 
 def main(arguments: Sequence[str]) -> None:
     """Be a child of the process that started this one, until either ends."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    kind, *options = arguments
+    parent, kind, *options = arguments
+    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     try:
         _KINDS[kind](options)
     finally:
@@ -176,6 +185,13 @@ def main(arguments: Sequence[str]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
+
+
+def _end_with(parent: int) -> None:
+    """End at once when the parent does, also if that was before this process knew of it."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
-from fedbench.deployment.children import child, log_of
+from fedbench.deployment.children import child, last_said
 from fedbench.deployment.runtime import Runtime, new_secret, task_client, tokens
 from fedbench.engines.over_flower import Present
 from fedbench.errors import FedbenchError
@@ -96,7 +96,8 @@ def link(
         home: folder for Flower's files.
 
     Raises:
-        FedbenchError: the SuperLink does not begin; with the last that it said.
+        FedbenchError: the SuperLink does not begin, or ended inside the block; with the last that
+            it said.
     """
     home.mkdir(parents=True, exist_ok=True, mode=0o700)  # payloads lie in it for a while
     secret = new_secret(home / "secret")
@@ -114,7 +115,14 @@ def link(
             _begun(control, started, home)
             run = _new_run(control)
             with _grid(Runtime(address, secret, authority), run) as grid:
+                _give_up_without(started, grid)
                 yield Link(grid, control, run)
+        except httpx.TransportError:
+            if started.poll() is None:
+                raise
+            raise FedbenchError(
+                f"Flower's SuperLink ended; it said last: {last_said('link', home)}"
+            ) from None
         finally:
             control.close()
 
@@ -138,9 +146,9 @@ def _begun(control: ControlHttpClient, started: Popen[bytes], home: Path) -> Non
             if started.poll() is None:
                 return
         time.sleep(_PAUSE)
-    said = log_of("link", home).read_text(encoding="utf-8", errors="replace").strip()
-    last = said.splitlines()[-1] if said else "nothing"
-    raise FedbenchError(f"Flower's SuperLink does not begin; it said last: {last}.")
+    raise FedbenchError(
+        f"Flower's SuperLink does not begin; it said last: {last_said('link', home)}"
+    )
 
 
 def _new_run(control: ControlHttpClient) -> int:
@@ -152,6 +160,17 @@ def _new_run(control: ControlHttpClient) -> int:
     content, _ = build_fab_from_files({"pyproject.toml": _APP.encode(), "nothing.py": b""})
     fab = Fab(hash_str=hashlib.sha256(content).hexdigest(), content=content)
     return int(control.StartRun(StartRunRequest(fab=fab)).run_id)
+
+
+def _give_up_without(started: Popen[bytes], grid: HttpGrid) -> None:
+    """Let a grid try again, which it does for ever, only while there is a SuperLink to answer."""
+    calls = grid._retry_invoker
+    hopeless = calls.should_giveup
+
+    def give_up(error: Exception) -> bool:
+        return started.poll() is not None or bool(hopeless and hopeless(error))
+
+    calls.should_giveup = give_up
 
 
 @contextmanager
