@@ -9,7 +9,8 @@ clock tells what happens at both ends (:mod:`fedbench.bench.watching`). In four 
 - ``lines``: a larger one over lines of several rates, beside what ``report.traffic`` computes.
 
 ``python -m fedbench.bench.between [LEG ...]`` measures these, or all, and prints what
-``build/bench/between.json`` then has; with ``--record`` that is written to ``data/costs``. It takes
+``build/bench/between.json`` then has; with ``--record`` that is written to ``data/costs`` and drawn
+in ``figures/bench``. It takes
 twenty minutes, most of them asleep, and a machine that does little else. ``lines`` needs a checkout
 with its tests, and a system where everybody may make network namespaces.
 """
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbench.bench import as_it_comes
+from fedbench.bench.between_figure import FIGURES, save
 from fedbench.bench.between_table import table
 from fedbench.bench.echoes import Echoes, echoed
 from fedbench.bench.pairs import spread
@@ -181,11 +183,26 @@ def measured(leg: str) -> dict[str, Any]:
     }
 
 
+def record(found: Mapping[str, Any]) -> None:
+    """Keep what was measured, and draw it.
+
+    Raises:
+        FedbenchError: a leg is missing.
+    """
+    if missing := LEGS.keys() - found.keys():
+        raise FedbenchError(f"Measure {' and '.join(sorted(missing))} before it is recorded.")
+    legs = {leg: found[leg] for leg in LEGS}
+    write_json(RECORD, legs)
+    save(legs, FIGURES)
+
+
 def main() -> None:
     """Measure, print, and perhaps record."""
     parser = argparse.ArgumentParser(prog="python -m fedbench.bench.between")
     parser.add_argument("legs", nargs="*", help=f"of {', '.join(LEGS)}; none: all")
-    parser.add_argument("--record", action="store_true", help=f"write {RECORD}")
+    parser.add_argument(
+        "--record", action="store_true", help=f"write {RECORD} and {FIGURES}/between.*"
+    )
     asked = parser.parse_args()
     if unknown := [leg for leg in asked.legs if leg not in LEGS]:
         parser.error(f"there is no leg {unknown[0]}: name some of {', '.join(LEGS)}")
@@ -195,7 +212,7 @@ def main() -> None:
         write_json(path, {k: v for k, v in before.items() if k in LEGS} | {leg: measured(leg)})
     found = read_json(path)
     if asked.record:
-        write_json(RECORD, {leg: found[leg] for leg in LEGS})
+        record(found)
     print("\n".join(table(found)) if found.keys() >= LEGS.keys() else json.dumps(found, indent=1))
 
 

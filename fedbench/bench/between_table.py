@@ -8,7 +8,7 @@ from typing import Any
 Row = Mapping[str, Any]
 
 TARGET = 1.0  #: seconds of an exchange above Flower's part and the sites' work, at most
-_PARTS = {
+PARTS = {
     "push": "handed to the SuperLink",
     "wait": "until the SuperNode looks",
     "down": "to the site's process",
@@ -62,12 +62,12 @@ def _floor(floor: Row) -> Iterator[str]:
         yield f"{name:42}{_spread(one['seconds'])}"
     two = floor_of(2, floor["ours"])
     yield "of which, for the last of 2 nodes to answer:"
-    for part, said in _PARTS.items():
+    for part, said in PARTS.items():
         yield f"  {said:40}{_spread(two[part])}"
 
 
 def _nodes(one: Row) -> str:
-    return f"{one['nodes']} node" + "s" * (one["nodes"] > 1)
+    return "1 node" if one["nodes"] == 1 else f"{one['nodes']} nodes"
 
 
 def floor_of(nodes: int, ours: Sequence[Row]) -> Row:
