@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbench.bench.between_table import PARTS, floor_of, transfer
+from fedbench.bench.between_table import PARTS, floor_of
 from fedbench.files import write_bytes
 from fedbench.report import style
 from fedbench.report.figures import write_picture
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 FIGURES = Path("figures/bench")  #: in the checkout
 _NAME = "between"
+_SHORT = {
+    "push": "to the SuperLink", "wait": "SuperNode asleep", "down": "to the site",
+    "work": "work of the site", "over": "to the SuperNode", "back": "back at the server",
+}  # fmt: skip
 _HEIGHT = 5.6
 _TONES = {
     "push": style.TONES[3], "wait": "0.8", "down": style.TONES[0], "work": style.TONES[4],
@@ -27,9 +31,9 @@ _TONES = {
 CAPTION = (
     "Loopback, all on one machine: medians. Above: an exchange in its parts, for the site whose "
     "answer came last, of empty messages and of a small federation's training. A SuperNode that "
-    "found no message sleeps for 3 seconds, which is most of it. Below: what is left of a round of "
-    "two sites without Flower's part and the sites' work, over lines of their own between network "
-    "namespaces; lines are what bytes and rate alone come to."
+    "found no message sleeps for 3 seconds, which is most of it. Below: a round of two sites over "
+    "lines of their own between network namespaces, least and greatest as bars; dashed is what "
+    "bytes and rate come to, with twice an exchange of empty messages and the sites' work."
 )
 
 
@@ -45,11 +49,12 @@ def rows_of(found: Mapping[str, Any]) -> pd.DataFrame:
         for what, one in exchanges
         for part, said in PARTS.items()
     ]
+    floor = 2 * floor_of(2, ours)["seconds"]["median"]
     rates = [
         {
-            "panel": "round", "what": one["codec"], "mbit": one["mbit"],
-            "median": transfer(one, ours), "computed": one["seconds_computed"],
-            "floor": 2 * floor_of(2, ours)["seconds"]["median"], "n": one["round"]["n"],
+            "panel": "round", "what": one["codec"], "mbit": one["mbit"], **one["round"],
+            "floor": floor, "work": one["work"], "transfer": one["seconds_computed"],
+            "expected": floor + one["work"] + one["seconds_computed"],
         }
         for one in lines
     ]  # fmt: skip
@@ -63,6 +68,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         above, below = figure.subplots(2, 1, height_ratios=(3, 2))
         _exchanges(above, rows[rows["panel"] == "exchange"])
         _rounds(below, rows[rows["panel"] == "round"])
+        figure.legend(*above.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
@@ -73,23 +79,26 @@ def _exchanges(ax: Axes, rows: pd.DataFrame) -> None:
         widths = rows[rows["part"] == said].set_index("what")["median"].clip(lower=0)
         ax.barh(
             range(len(names)), [widths[name] for name in names], left=[left[n] for n in names],
-            color=_TONES[part], label=said, height=0.7,
+            color=_TONES[part], label=_SHORT[part], height=0.7,
         )  # fmt: skip
         left = {name: left[name] + widths[name] for name in names}
     ax.set_yticks(range(len(names)), names)
     ax.invert_yaxis()
     ax.set_xlabel("seconds of an exchange")
     ax.set_title("messages, and how many sites", loc="left")
-    ax.legend(loc="lower center", bbox_to_anchor=(0.4, 1.12), ncols=2)
 
 
 def _rounds(ax: Axes, rows: pd.DataFrame) -> None:
     names = list(dict.fromkeys(rows["what"]))
     for name, look in zip(names, style.apart(len(names)), strict=True):
         of_codec = rows[rows["what"] == name]
-        ax.plot(of_codec["mbit"], of_codec["computed"], color=look.color, linestyle=look.dash)
-        ax.plot(
-            of_codec["mbit"], of_codec["median"].clip(lower=0.01), color=look.color,
+        ax.plot(of_codec["mbit"], of_codec["expected"], color=look.color, linestyle="--")
+        around = [
+            of_codec["median"] - of_codec["lowest"],
+            of_codec["highest"] - of_codec["median"],
+        ]
+        ax.errorbar(
+            of_codec["mbit"], of_codec["median"], yerr=around, color=look.color,
             marker=look.marker, linestyle="", label=name,
         )  # fmt: skip
     ax.set_xscale("log")
@@ -112,7 +121,7 @@ def save(found: Mapping[str, Any], folder: Path) -> Path:
     parts, rates = rows[rows["panel"] == "exchange"], rows[rows["panel"] == "round"]
     pages = [
         markdown(parts[["what", "part", "median", "lowest", "highest", "n"]]),
-        markdown(rates[["what", "mbit", "median", "computed", "floor", "n"]]),
+        markdown(rates[["what", "mbit", "median", "expected", "floor", "work", "transfer", "n"]]),
     ]
     write_bytes(folder / f"{_NAME}.md", "\n".join([CAPTION, "", *pages]).encode())
     origins = {leg: {k: v for k, v in one.items() if k != "found"} for leg, one in found.items()}
