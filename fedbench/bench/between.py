@@ -1,9 +1,10 @@
 """What a federation takes between machines beyond training: Flower's part, bytes, memory, lines.
 
 All of it is measured on one machine, over loopback or between namespaces with a rate, so that one
-clock tells what happens at both ends (:mod:`fedbench.bench.watching`). In four legs:
+clock tells what happens at both ends (:mod:`fedbench.bench.watching`). In five legs:
 
-- ``floor``: empty messages through Flower alone, and through Flower as it comes;
+- ``flower``: empty messages through Flower as it comes;
+- ``floor``: the same through Flower as we start it, with nothing behind it;
 - ``pause``: how often the engine should look for replies;
 - ``rounds``: a small federation beside the same one in process, in what it is made of;
 - ``lines``: a larger one over lines of several rates, beside what ``report.traffic`` computes.
@@ -50,7 +51,7 @@ _SMALL = {
     "task": "lookalike_fpb", "passes": 1, "train_limit": 64, "validation_limit": 16,
     "test_limit": 16, "generated": 0,
 }  # fmt: skip
-_RANK = 64  #: on lines: 4.7 MB in fp32
+_RANK = 32  #: on lines: 2.3 MB in fp32
 RECORD = Path("data/costs/between.json")  #: in the checkout
 
 Row = dict[str, Any]
@@ -59,11 +60,15 @@ Row = dict[str, Any]
 def floor() -> dict[str, Any]:
     """Empty messages: for many nodes at once, and what each way of ours saves."""
     pause = OverFlower.pause
-    flower = [_as_it_comes(nodes) for nodes in AS_IT_COMES]
     ours = [_echoes(Echoes(nodes, EXCHANGES, pause)) for nodes in NODES]
     waits = _echoes(Echoes(2, EXCHANGES, pause, own_grid=False))
     short = _echoes(Echoes(2, EXCHANGES, pause, sleep=SHORT))
-    return {"as_it_comes": flower, "ours": ours, "flowers_grid": waits, "shorter_sleep": short}
+    return {"ours": ours, "flowers_grid": waits, "shorter_sleep": short}
+
+
+def flower() -> list[Row]:
+    """Empty messages through Flower as it comes."""
+    return [_as_it_comes(nodes) for nodes in AS_IT_COMES]
 
 
 def pauses() -> list[Row]:
@@ -111,10 +116,11 @@ def lines() -> list[Row]:
     What a machine sends is slowed. The server's line is twice as fast as a site's, so that each of
     the two is sent what its own line would take.
     """
-    return [_line(rate, *codecs) for rate in RATES for codecs in CODECS]
+    rows = [_line(rate, *codecs) for rate in RATES for codecs in CODECS]
+    return [*rows, _line(min(RATES), "int8", "int8", own_grid=False)]
 
 
-def _line(rate: int, codec: str, codec_down: str) -> Row:
+def _line(rate: int, codec: str, codec_down: str, own_grid: bool = True) -> Row:
     from tests.machines import ADDRESSES, run_in_world
 
     server, *sites = ADDRESSES
@@ -123,7 +129,7 @@ def _line(rate: int, codec: str, codec_down: str) -> Row:
             "rounds": 2 if rate == min(RATES) else 3, "rank": _RANK, "partition": {"sites": 2},
             "codec": codec, "codec_down": codec_down,
         }  # fmt: skip
-        plan, result = _planned(options, ADDRESSES[server], sites, Path(folder))
+        plan, result = _planned(options, ADDRESSES[server], sites, Path(folder), own_grid)
         command = shlex.join(module("far", "run", plan, result))
         rates = {server: f"{2 * rate}mbit", **dict.fromkeys(sites, f"{rate}mbit")}
         done = run_in_world(f"on {server} {command}", rates=rates, timeout=900)
@@ -133,6 +139,7 @@ def _line(rate: int, codec: str, codec_down: str) -> Row:
     work = [one["work"] for one in found["exchanges"]]
     n = len(found["rounds"])
     return {
+        "own_grid": own_grid,
         "mbit": rate,
         "codec": codec,
         "codec_down": codec_down,
@@ -146,10 +153,15 @@ def _line(rate: int, codec: str, codec_down: str) -> Row:
 
 
 def _planned(
-    options: Mapping[str, Any], host: str, machines: Sequence[str], folder: Path
+    options: Mapping[str, Any],
+    host: str,
+    machines: Sequence[str],
+    folder: Path,
+    own_grid: bool = True,
 ) -> tuple[Path, Path]:
     """A file with what to do, and the one for what is found."""
     plan = {"options": dict(options), "host": host, "machines": list(machines)}
+    plan["own_grid"] = own_grid
     write_json(folder / "plan.json", plan)
     return folder / "plan.json", folder / "found.json"
 
@@ -166,7 +178,7 @@ def _spreads(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> Row:
 
 
 LEGS: Mapping[str, Callable[[], Any]] = {
-    "floor": floor, "pause": pauses, "rounds": rounds, "lines": lines,
+    "flower": flower, "floor": floor, "pause": pauses, "rounds": rounds, "lines": lines,
 }  # fmt: skip
 
 

@@ -57,6 +57,7 @@ def rows_of(found: Mapping[str, Any]) -> pd.DataFrame:
             "expected": floor + one["work"] + one["seconds_computed"],
         }
         for one in lines
+        if one["own_grid"]
     ]  # fmt: skip
     return pd.DataFrame([*parts, *rates])
 

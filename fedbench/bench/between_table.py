@@ -20,7 +20,7 @@ PARTS = {
 
 def table(found: Mapping[str, Row]) -> list[str]:
     """What was measured, in lines for a page."""
-    floor, pause, rounds, lines = (found[name]["found"] for name in _LEGS)
+    flower, floor, pause, rounds, lines = (found[name]["found"] for name in _LEGS)
     loads = ", ".join(
         f"{name} {found[name]['load'][0]:.1f} to {found[name]['load'][1]:.1f}" for name in _LEGS
     )
@@ -28,7 +28,7 @@ def table(found: Mapping[str, Row]) -> list[str]:
         f"loopback, all on one machine: {found['floor']['hardware']}",
         f"load average while measuring: {loads}",
         "",
-        *_floor(floor),
+        *_floor(flower, floor),
         "",
         *_pause(pause),
         "",
@@ -42,16 +42,16 @@ def table(found: Mapping[str, Row]) -> list[str]:
     ]
 
 
-_LEGS = ("floor", "pause", "rounds", "lines")
+_LEGS = ("flower", "floor", "pause", "rounds", "lines")
 
 
 def _spread(one: Row) -> str:
     return f"{one['median']:7.2f} [{one['lowest']:.2f}, {one['highest']:.2f}]"
 
 
-def _floor(floor: Row) -> Iterator[str]:
+def _floor(flower: Sequence[Row], floor: Row) -> Iterator[str]:
     rows = [
-        *((f"Flower as it comes, {_nodes(one)}", one) for one in floor["as_it_comes"]),
+        *((f"Flower as it comes, {_nodes(one)}", one) for one in flower),
         *((f"ours, {_nodes(one)}", one) for one in floor["ours"]),
         ("ours with Flower's grid, 2 nodes", floor["flowers_grid"]),
         ("ours if SuperNodes slept 0.2 s, 2 nodes", floor["shorter_sleep"]),
@@ -142,13 +142,14 @@ def transfer(line: Row, ours: Sequence[Row]) -> float:
 
 
 def _lines(lines: Sequence[Row], ours: Sequence[Row]) -> Iterator[str]:
-    yield "2 sites with lines of their own between namespaces of one machine, 4.7 MB in fp32:"
+    yield "2 sites with lines of their own between namespaces of one machine, 2.3 MB in fp32:"
     yield "a round, and what is left of it without floor and work, beside bytes and rate alone"
     yield "Mbit/s codec up                   MB a round (computed)    round      left  computed"
     for one in lines:
+        codec = one["codec"] if one["own_grid"] else f"{one['codec']}, Flower's grid"
         computed = f"({one['bytes_computed'] / 1e6:.3f})"
         seconds = (one["round"]["median"], transfer(one, ours), one["seconds_computed"])
         yield (
-            f"{one['mbit']:6} {one['codec']:26}{one['bytes_measured'] / 1e6:8.3f} {computed:>12}"
+            f"{one['mbit']:6} {codec:26}{one['bytes_measured'] / 1e6:8.3f} {computed:>12}"
             + "".join(f"{each:10.2f}" for each in seconds)
         )

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +20,7 @@ from subprocess import Popen
 from typing import Any, cast
 from unittest.mock import patch
 
+from flwr.superlink.grid import HttpGrid
 from torch import nn
 
 from fedbench.bench.watching import (
@@ -35,6 +36,7 @@ from fedbench.bench.watching import (
     peaks,
 )
 from fedbench.config import RunConfig
+from fedbench.deployment import link as of_link
 from fedbench.deployment import rehearsal
 from fedbench.deployment.children import child
 from fedbench.deployment.link import Link
@@ -52,20 +54,24 @@ from fedbench.wire import schema_of
 _MOMENTS = "moments.jsonl"
 
 
-def found(options: dict[str, Any], host: str, machines: Sequence[str]) -> dict[str, Any]:
+def found(
+    options: dict[str, Any], host: str, machines: Sequence[str], own_grid: bool
+) -> dict[str, Any]:
     """What a federation took over Flower and, without machines, in process.
 
     Args:
         options: of its configuration.
         host: where its server listens.
         machines: namespaces of its sites, in their order; empty: all on this machine.
+        own_grid: ours; Flower's waits for parts of replies.
     """
     config = resolve(RunConfig.model_validate(options))
     prepared = prepare(config)
     with single_thread(), attached(config) as model, tempfile.TemporaryDirectory() as folder:
         initial = trained_tensors(model)
         far = _Far(config, prepared, model, Path(folder), host, machines)
-        over, told = far.run()
+        with nullcontext() if own_grid else patch.object(of_link, "PromptGrid", HttpGrid):
+            over, told = far.run()
         told["schema"] = schema_of(initial)
         told["site_count"] = len(prepared.partition.trained)
         if not machines:

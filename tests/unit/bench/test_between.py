@@ -30,7 +30,6 @@ BYTES = {
 def _record(training: float = 4.5) -> dict[str, object]:
     ours = [{"nodes": nodes, "pause": 0.05, **_exchange(3.5)} for nodes in between.NODES]
     floor = {
-        "as_it_comes": [{"nodes": 1, "seconds": _told(6.0)}],
         "ours": ours,
         "flowers_grid": {"nodes": 2, **_exchange(4.0)},
         "shorter_sleep": {"nodes": 2, **_exchange(0.8)},
@@ -46,14 +45,21 @@ def _record(training: float = 4.5) -> dict[str, object]:
     ]  # fmt: skip
     lines = [
         {
-            "mbit": rate, "codec": codec, "codec_down": down, "round": _told(30.0), "work": 1.0,
+            "own_grid": True, "mbit": rate, "codec": codec, "codec_down": down, "round": _told(30.0), "work": 1.0,
             "bytes": BYTES, "bytes_computed": 3e6, "bytes_measured": 3e6,
             "seconds_computed": 24.0 / rate,
         }
         for rate in between.RATES
         for codec, down in between.CODECS
     ]  # fmt: skip
-    legs = {"floor": floor, "pause": [ours[1] | {"busy": 0.2}], "rounds": rounds, "lines": lines}
+    flower = [{"nodes": 1, "seconds": _told(6.0)}]
+    legs = {
+        "flower": flower,
+        "floor": floor,
+        "pause": [ours[1] | {"busy": 0.2}],
+        "rounds": rounds,
+        "lines": lines,
+    }
     about = {"load": [0.5, 1.5], "hardware": "a machine", "commit": "c"}
     return {leg: {"found": found, **about} for leg, found in legs.items()}
 
@@ -114,6 +120,6 @@ def test_legs_are_measured_one_by_one_and_kept_with_those_of_before(monkeypatch,
     monkeypatch.setattr("sys.argv", ["between", "floor"])
     between.main()
     assert json.loads(capsys.readouterr().out).keys() >= {"floor"}
-    monkeypatch.setattr("sys.argv", ["between", "pause", "rounds", "lines"])
+    monkeypatch.setattr("sys.argv", ["between", "flower", "pause", "rounds", "lines"])
     between.main()
     assert "ours, 8 nodes" in capsys.readouterr().out
