@@ -160,8 +160,9 @@ def _planned(
     own_grid: bool = True,
 ) -> tuple[Path, Path]:
     """A file with what to do, and the one for what is found."""
-    plan = {"options": dict(options), "host": host, "machines": list(machines)}
-    plan["own_grid"] = own_grid
+    plan = {
+        "options": dict(options), "host": host, "machines": list(machines), "own_grid": own_grid,
+    }  # fmt: skip
     write_json(folder / "plan.json", plan)
     return folder / "plan.json", folder / "found.json"
 
