@@ -46,7 +46,8 @@ def _record(training: float = 4.5) -> dict[str, object]:
     lines = [
         {
             "own_grid": True, "mbit": rate, "codec": codec, "codec_down": down,
-            "round": _told(30.0), "work": 1.0, "bytes": BYTES, "bytes_computed": 3e6, "bytes_measured": 3e6,
+            "round": _told(30.0), "work": 1.0, "bytes": BYTES, "bytes_computed": 3e6,
+            "bytes_measured": 3e6,
             "seconds_computed": 24.0 / rate,
         }
         for rate in between.RATES
