@@ -104,6 +104,9 @@ def _rounds(ax: Axes, rows: pd.DataFrame) -> None:
         )  # fmt: skip
     ax.set_xscale("log")
     ax.set_yscale("log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     ax.set_xlabel("Mbit/s of each site's line")
     ax.set_ylabel("seconds of a round")
     ax.legend(title="codec up")

@@ -38,10 +38,10 @@ from fedbench.bench.watching import (
 from fedbench.config import RunConfig
 from fedbench.deployment import link as of_link
 from fedbench.deployment import rehearsal
+from fedbench.deployment.arriving import PromptGrid
 from fedbench.deployment.children import child
 from fedbench.deployment.link import Link
 from fedbench.engines.in_process import InProcess
-from fedbench.engines.over_flower import OverFlower
 from fedbench.federation import Federated, federate
 from fedbench.files import read_json, write_json
 from fedbench.models.attached import attached
@@ -51,7 +51,8 @@ from fedbench.resolving import resolve
 from fedbench.seeding import single_thread
 from fedbench.wire import schema_of
 
-_MOMENTS = "moments.jsonl"
+_AWAY = 600.0  #: seconds that sites have to begin, on a machine that may be busy
+_MOMENTS = "moments"  #: folder of what sites saw
 
 
 def found(
@@ -104,6 +105,7 @@ class _Far:
     host: str
     machines: Sequence[str]
     links: list[Link] = field(default_factory=list)
+    grids: list[WatchedGrid] = field(default_factory=list)
 
     def run(self) -> tuple[Federated, dict[str, Any]]:
         """What it ended with, and what was seen of all rounds but the first."""
@@ -112,8 +114,7 @@ class _Far:
             engine = stack.enter_context(
                 rehearsal.rehearsed(self.prepared, self.model, self.folder)
             )
-            grid = WatchedGrid(cast(OverFlower, engine).grid)
-            watched = Watched(replace(cast(OverFlower, engine), grid=grid))
+            watched = Watched(engine)
 
             def ended(share: float) -> None:
                 marks.append(self._mark(*self.links[0].traffic()))
@@ -123,7 +124,7 @@ class _Far:
                 self.folder / "federation", ended,
             )  # fmt: skip
             memory = peaks()
-        moments = merged(grid.seen, sorted(self.folder.glob(f"flower/*/{_MOMENTS}")))
+        moments = merged(self.grids[0].seen, sorted(self.folder.glob(f"{_MOMENTS}/*")))
         rounds = [*pairwise(marks[1:])]
         later = [one for one in watched.exchanges if one.began >= marks[1]["time"]]
         sums = {name: marks[-1][name] - marks[1][name] for name in ("sent", "received", "tx", "rx")}
@@ -150,14 +151,17 @@ class _Far:
         ) -> AbstractContextManager[Popen[bytes]]:
             if kind != "site":
                 return child(kind, options, home)
-            machine = sites.get(options[2])
-            on = ["ip", "netns", "exec", machine] if machine else []
-            return beside([*on, *module("far", "site", home / _MOMENTS, *options)], home)
+            site = options[2]
+            on = ["ip", "netns", "exec", sites[site]] if site in sites else []
+            seen = self.folder / _MOMENTS / site
+            seen.parent.mkdir(exist_ok=True)
+            return beside([*on, *module("far", "site", seen, *options)], home, kind)
 
         with (
             patch.object(rehearsal, "child", start),
             patch.object(rehearsal, "link", self._linked),
             patch.object(rehearsal, "_HERE", self.host),
+            patch.object(rehearsal, "_AWAY", _AWAY),
         ):
             yield
 
@@ -167,7 +171,8 @@ class _Far:
 
         with link(*options) as held:
             self.links.append(held)
-            yield held
+            self.grids.append(WatchedGrid(held.grid))
+            yield replace(held, grid=cast(PromptGrid, self.grids[0]))
 
     def _mark(self, sent: int, received: int) -> dict[str, float]:
         rx, tx = _interface("eth0")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -26,8 +27,8 @@ from flwr.serverapp import Grid
 from fedbench.deployment.children import QUIET
 from fedbench.deployment.node import answer_messages
 from fedbench.deployment.runtime import Runtime
-from fedbench.engines import Failure
-from fedbench.engines.over_flower import OverFlower, payload_of
+from fedbench.engines import Engine, Failure
+from fedbench.engines.over_flower import payload_of
 from fedbench.errors import FedbenchError
 
 #: what an exchange is made of, for the message whose answer came last
@@ -43,6 +44,10 @@ class WatchedGrid:
 
     grid: Grid
     seen: Moments = field(default_factory=dict)
+
+    def get_nodes(self) -> Any:
+        """Who is there, as the grid says."""
+        return self.grid.get_nodes()
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Push them, as the grid does."""
@@ -79,7 +84,7 @@ class Exchange(NamedTuple):
 class Watched:
     """An engine over a watched grid, and its exchanges so far."""
 
-    engine: OverFlower
+    engine: Engine
     exchanges: list[Exchange] = field(default_factory=list)
 
     def exchange(
@@ -156,13 +161,15 @@ def parts_of(exchange: Exchange, moments: Moments) -> dict[str, float]:
 
 
 @contextmanager
-def beside(command: Sequence[str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of this environment inside the block; what it says goes to ``home``."""
+def beside(
+    command: Sequence[str], home: Path, name: str = "said"
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of this environment inside the block; what it says goes to a file in ``home``."""
     home.mkdir(parents=True, exist_ok=True)
     # Flower starts programs of its own by their names.
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     environment = {**os.environ, **QUIET, "FLWR_HOME": str(home), "PATH": programs}
-    with (home / "said.log").open("ab") as log:
+    with (home / f"{name}.log").open("ab") as log:
         started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
             start_new_session=True,
@@ -202,9 +209,9 @@ def busy() -> float:
 
 
 _KINDS = {
-    "superlink": "fedbench.deployment.children link",
-    "supernode": "fedbench.deployment.children node",
-    "site": "fedbench.bench.far site",
+    "superlink": re.compile(r"fedbench\.deployment\.children (\d+ )?link"),
+    "supernode": re.compile(r"fedbench\.deployment\.children (\d+ )?node"),
+    "site": re.compile(r"fedbench\.bench\.far site"),
 }
 
 
@@ -219,7 +226,7 @@ def _family() -> Iterator[tuple[int, str]]:
     while ahead:
         one = ahead.pop()
         ahead += of_parent.get(one, [])
-        yield from ((one, kind) for kind, words in _KINDS.items() if words in _command(one))
+        yield from ((one, kind) for kind, words in _KINDS.items() if words.search(_command(one)))
 
 
 def _status(process: int) -> dict[str, str]:
