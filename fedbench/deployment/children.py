@@ -165,12 +165,6 @@ def _rehearsing(options: Sequence[str]) -> None:
     be_site(*options)
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PAUSE)
-    os._exit(1)
-
-
 _KINDS = {"link": _link, "node": _node, "site": _rehearsing}
 
 

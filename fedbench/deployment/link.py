@@ -25,8 +25,8 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
 
+from fedbench.deployment.arriving import PromptGrid
 from fedbench.deployment.children import child, last_said
 from fedbench.deployment.runtime import Runtime, new_secret, task_client, tokens
 from fedbench.engines.over_flower import Present
@@ -65,7 +65,7 @@ class Certificates(NamedTuple):
 class Link:
     """A SuperLink under way, and one run of it."""
 
-    grid: HttpGrid
+    grid: PromptGrid
     control: ControlHttpClient
     run: int
 
@@ -174,7 +174,7 @@ def _give_up_without(started: Popen[bytes], grid: HttpGrid) -> None:
 
 
 @contextmanager
-def _grid(runtime: Runtime, run: int) -> Iterator[HttpGrid]:
+def _grid(runtime: Runtime, run: int) -> Iterator[PromptGrid]:
     """The grid of a run, which is under way inside the block."""
     ends = time.monotonic() + _START
     before: Callable[[], bool] = lambda: time.monotonic() < ends  # noqa: E731
@@ -185,7 +185,7 @@ def _grid(runtime: Runtime, run: int) -> Iterator[HttpGrid]:
                 continue
             TaskIdentity.task_id, TaskIdentity.run_id = told.task_id, run
             TaskIdentity.node_id = told.context.node_id
-            grid = HttpGrid(
+            grid = PromptGrid(
                 runtime.address, runtime.authority is None, runtime.authority, token=token
             )
             grid.set_run(run_from_proto(told.run))
