@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -116,7 +116,7 @@ class _Far:
             )
             watched = Watched(engine)
 
-            def ended(share: float) -> None:
+            def ended(record: Mapping[str, Any]) -> None:
                 marks.append(self._mark(*self.links[0].traffic()))
 
             done = federate(

@@ -162,7 +162,7 @@ def _new_run(control: ControlHttpClient) -> int:
     return int(control.StartRun(StartRunRequest(fab=fab)).run_id)
 
 
-def _give_up_without(started: Popen[bytes], grid: HttpGrid) -> None:
+def _give_up_without(started: Popen[bytes], grid: PromptGrid) -> None:
     """Let a grid try again, which it does for ever, only while there is a SuperLink to answer."""
     calls = grid._retry_invoker
     hopeless = calls.should_giveup
