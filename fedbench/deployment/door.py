@@ -12,6 +12,7 @@ from typing import Any
 
 from fedbench.config import RunConfig
 from fedbench.deployment.proposing import PROPOSE, Proposal, agreed, read_proposal, refused
+from fedbench.deployment.resending import RUN
 from fedbench.engines import Failure
 from fedbench.engines.answering import answer
 from fedbench.errors import FedbenchError, shown
@@ -60,7 +61,7 @@ class Door:
                 reasons = [str(error)]
         if reasons:
             return refused(proposal, self.key, reasons)
-        write_json(self._run(proposal.config.id) / _AGREED, dict(header))
+        write_json(self._run(proposal.config.id) / _AGREED, proposal.header())
         return agreed(proposal, self.key)
 
     def _enter(self, proposal: Proposal) -> None:
@@ -81,7 +82,7 @@ class Door:
             BadPayload: it never agreed to that run, or would not do so any more.
         """
         run = header.get("run")
-        if not isinstance(run, str) or not run.isalnum():
+        if not isinstance(run, str) or not RUN.fullmatch(run):
             raise BadPayload(f"A message is of the run {shown(run)}, which cannot be.")
         if run not in self._entered:
             path = self._run(run) / _AGREED

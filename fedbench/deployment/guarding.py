@@ -15,7 +15,7 @@ from typing import Any
 from fedbench.deployment.lifetime import spend_of_life, spent_of_life
 from fedbench.deployment.policy import SitePolicy, check_message, check_size
 from fedbench.deployment.record import Entry, append
-from fedbench.deployment.resending import answered_once
+from fedbench.deployment.resending import RUN, answered_once
 from fedbench.engines import Failure
 from fedbench.hashing import sha256_bytes
 from fedbench.privacy.ledger import BudgetSpent
@@ -83,7 +83,7 @@ def _entry(payload: bytes, found: bytes | Failure, epsilon: float | None) -> Ent
     run, round_ = asked.get("run"), asked.get("round")
     return Entry(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        run=run if isinstance(run, str) and run.isalnum() else "unknown",
+        run=run if isinstance(run, str) and RUN.fullmatch(run) else "unknown",
         round=round_ if type(round_) is int and 0 <= round_ < 10**9 else 0,
         kind="failure" if isinstance(found, Failure) else str(_header(found).get("kind")),
         bytes=len(sent),
