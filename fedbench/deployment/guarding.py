@@ -68,18 +68,25 @@ class Guard:
         """The same answers, each of which is written into the site's record before it is given."""
 
         def outer(payload: bytes) -> bytes | Failure:
-            found = answer(payload)
+            asked: Mapping[str, Any] = {}
+            found: bytes | Failure
+            try:
+                check_size(self.policy, len(payload))  # before anything of it is read
+                found, asked = answer(payload), _header(payload)
+            except BadPayload as error:
+                found = Failure(str(error))
             spent = spent_of_life(self.folder, self.policy)
-            append(self.folder / RECORD, _entry(payload, found, spent))
+            append(self.folder / RECORD, _entry(asked, seal(payload), found, spent))
             return found
 
         return outer
 
 
-def _entry(payload: bytes, found: bytes | Failure, epsilon: float | None) -> Entry:
-    """What the record says of an answer to a payload."""
+def _entry(
+    asked: Mapping[str, Any], seal: str, found: bytes | Failure, epsilon: float | None
+) -> Entry:
+    """What the record says of an answer to a payload with this header and seal."""
     sent = found.reason.encode() if isinstance(found, Failure) else found
-    asked = _header(payload)
     run, round_ = asked.get("run"), asked.get("round")
     return Entry(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -88,7 +95,7 @@ def _entry(payload: bytes, found: bytes | Failure, epsilon: float | None) -> Ent
         kind="failure" if isinstance(found, Failure) else str(_header(found).get("kind")),
         bytes=len(sent),
         sha256=sha256_bytes(sent),
-        answers=seal(payload),
+        answers=seal,
         epsilon=epsilon,
     )
 
