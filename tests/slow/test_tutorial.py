@@ -23,7 +23,7 @@ from fedbench.paths import CHECKOUT
 from tests.machines import run_in_world, why_not
 from tests.tutorial import EVERYWHERE, Block, blocks, structure
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SERVER, SITES = "fl.example.org", ("hospital-a", "hospital-b")
 MACHINES = dict(zip((SERVER, *SITES), ("10.0.0.1", "10.0.0.2", "10.0.0.3"), strict=True))
@@ -127,14 +127,13 @@ def _whole(folder: Path) -> Script:
 
 
 def _crash_and_end(script: Script, began: dict[str, tuple[Block, str]]) -> None:
-    """Kill a site after a round and the server after the next; start each again as before."""
-    again = dict(began)
-    for number, machine in enumerate((SITES[1], SERVER), 1):
-        block, out = began[machine]
-        script.lines += [f"told {began[SERVER][1]} 'Round {number} of'", f"kill -9 $(cat {out}.pid)"]
-        script.lines += [f"ended {out}"]
-        again[machine] = block, script.type(block, machine)
-    script.lines.append(f"ended {' '.join(out for _, out in again.values())}")
+    """Kill the server and a site after a round, and start both again with what was typed before."""
+    killed = {machine: began[machine] for machine in (SERVER, SITES[1])}
+    script.lines.append(f"told {began[SERVER][1]} 'Round 1 of'")
+    script.lines += [f"kill -9 $(cat {out}.pid)" for _, out in killed.values()]
+    script.lines.append(f"ended {' '.join(out for _, out in killed.values())}")
+    again = [script.type(block, machine) for machine, (block, _) in killed.items()]
+    script.lines.append(f"ended {began[SITES[0]][1]} {' '.join(again)}")
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +152,7 @@ def done(folder):
     own = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "FEDBENCH_HOME")}
     env = own | {"PATH": f"{_installed(folder)}:{own['PATH']}"}
     script = _whole(folder)
-    ran = run_in_world("\n".join(script.lines), machines=MACHINES, timeout=280, env=env)
+    ran = run_in_world("\n".join(script.lines), machines=MACHINES, timeout=500, env=env)
     told = script.done() if ran.returncode == 0 else [(o, o.exists() and o.read_text()) for *_, o in script.typed]
     assert ran.returncode == 0, (ran.stderr[-2000:], told)
     return told
