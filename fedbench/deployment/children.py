@@ -1,9 +1,10 @@
 """Flower's SuperLink and SuperNode as child processes, which end when their parent does.
 
 ``python -m fedbench.deployment.children PARENT link|node|site ...`` is what such a child runs:
-Flower's own programs, but for two things. Whoever reaches a SuperLink over the network may call, by
-default, not only what sites need but also what controls it: here only its own machine may. And a
-child whose parent was killed does not go on by itself: a site would look as if it were there.
+Flower's own programs, but for three things. Whoever reaches a SuperLink over the network may call,
+by default, not only what sites need but also what controls it: here only its own machine may. A
+site that was killed may connect again at once. And a child whose parent was killed does not go on
+by itself: a site would look as if it were there.
 """
 
 from __future__ import annotations
@@ -136,8 +137,9 @@ def _link(options: Sequence[str]) -> None:
         runtime_dependency_install=False,
     )
     app = create_app(config, SuperLinkLifespan)
+    state = app.state.linkstate_factory.state()
+    let_back(state)
     if tls:
-        state = app.state.linkstate_factory.state()
         for known in json.loads(Path(keys).read_text(encoding="utf-8")):
             with suppress(ValueError):  # from before
                 state.create_node(
@@ -147,6 +149,21 @@ def _link(options: Sequence[str]) -> None:
         OnlySites(app), host=host, port=int(port), ssl_keyfile=key, ssl_certfile=certificate,
         access_log=False,
     )  # fmt: skip
+
+
+def let_back(state: Any) -> None:
+    """Let a node in that connects anew, although its last connection seems to be there.
+
+    It has proved by its key who it is. A site that was killed counts as connected for another
+    minute, in which Flower refuses it as if its key were unknown.
+    """
+    activate = state.activate_node
+
+    def anew(node: int, heartbeat_interval: float) -> bool:
+        state.deactivate_node(node)
+        return bool(activate(node, heartbeat_interval))
+
+    state.activate_node = anew
 
 
 def _node(options: Sequence[str]) -> None:
