@@ -57,7 +57,9 @@ def _floor(flower: Sequence[Row], floor: Row) -> Iterator[str]:
         ("ours if SuperNodes slept 0.2 s, 2 nodes", floor["shorter_sleep"]),
     ]
     n = rows[0][1]["seconds"]["n"]
-    yield f"seconds of an exchange of empty messages: median [lowest, highest], n = {n}"
+    pause = floor["ours"][0]["pause"]
+    yield f"seconds of an exchange of empty messages: median [lowest, highest], n = {n};"
+    yield f"ours look for replies every {pause:g} s, Flower's own loop every 3 s"
     for name, one in rows:
         yield f"{name:42}{_spread(one['seconds'])}"
     two = floor_of(2, floor["ours"])

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from fedbench import profiles
-from fedbench.bench import coding, durability, private_step, secure
+from fedbench.bench import between_table, coding, durability, private_step, secure
 from fedbench.bench.scale import FLAT_MEMORY, FLAT_TIME
 from fedbench.files import read_json
 from fedbench.paths import CHECKOUT
@@ -103,3 +103,14 @@ def test_what_protection_costs_is_what_was_measured(bench, page):
 def test_reliability_takes_no_more_of_a_round_than_it_may():
     record = read_json(CHECKOUT / "data" / "costs" / "durability.json")
     assert record["share_of_all_rounds"] <= durability.MOST
+
+
+def test_what_is_said_of_machines_apart_is_what_was_measured():
+    """``python -m fedbench.bench.between --record`` writes the record."""
+    text = (CHECKOUT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- between: printed by python -m fedbench.bench.between -->\n```\n")[
+        2
+    ]
+    record = read_json(CHECKOUT / "data" / "costs" / "between.json")
+    assert block.partition("\n```\n")[0].splitlines() == between_table.table(record)
+    assert all(one["same"] for one in record["rounds"]["found"])
