@@ -90,7 +90,10 @@ def _as_it_comes(nodes: int) -> Row:
 
 
 def rounds() -> list[Row]:
-    """A small federation over loopback, for several numbers of sites."""
+    """A small federation over loopback, for several numbers of sites.
+
+    Empty messages are sent right after each, so that both are of the same minutes of the machine.
+    """
     return [_round(sites) for sites in SITES]
 
 
@@ -103,6 +106,7 @@ def _round(sites: int) -> Row:
     kept = {name: found[name] for name in ("same", "bytes", "memory")}
     return kept | {
         "sites": sites,
+        "floor": _echoes(Echoes(sites, EXCHANGES // 2, OverFlower.pause))["seconds"],
         "round": spread(found["rounds"]).numbers,
         "in_process": spread(found["in_process"]).numbers,
         "train": _spreads(found["exchanges"][::2], ("seconds", *PARTS)),

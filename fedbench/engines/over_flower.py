@@ -132,7 +132,9 @@ class OverFlower:
     patience: float = 0.0  #: seconds that a site may be away before it has failed
     #: raises Unproven where an answer is not by the site that it comes from
     check: Callable[[str, bytes, bytes], None] = lambda site, payload, said: None
-    pause: float = 0.2  #: seconds between two looks for replies
+    #: seconds between two looks for replies: looking more often brings no answer sooner, because
+    #: SuperNodes sleep for longer than that, and takes processor time (bench/between.py)
+    pause: float = 0.2
 
     def exchange(
         self, messages: Mapping[str, bytes], deadline: float | None = None

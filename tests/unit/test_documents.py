@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from fedbench import profiles
-from fedbench.bench import coding, durability, private_step, secure
+from fedbench.bench import between_table, coding, durability, private_step, secure
 from fedbench.bench.scale import FLAT_MEMORY, FLAT_TIME
 from fedbench.deployment.policy import SitePolicy
 from fedbench.deployment.run_file import RunFile
@@ -120,3 +120,14 @@ def test_the_page_on_federations_has_every_field_with_its_default(head, describe
     told = {name: None if field.is_required() else field.default for name, field in fields}
     assert list(said) == list(told)
     assert said == {name: str(v) if hasattr(v, "parts") else v for name, v in told.items()}
+
+
+def test_what_is_said_of_machines_apart_is_what_was_measured():
+    """``python -m fedbench.bench.between --record`` writes the record."""
+    text = (CHECKOUT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- between: printed by python -m fedbench.bench.between -->\n```\n")[
+        2
+    ]
+    record = read_json(CHECKOUT / "data" / "costs" / "between.json")
+    assert block.partition("\n```\n")[0].splitlines() == between_table.table(record)
+    assert all(one["same"] for one in record["rounds"]["found"])

@@ -37,7 +37,8 @@ def _record(training: float = 4.5) -> dict[str, object]:
     memory = {"server": [500.0], "superlink": [200.0], "site": [600.0, 610.0], "supernode": [150.0]}
     rounds = [
         {
-            "sites": sites, "same": True, "bytes": BYTES, "memory": memory, "round": _told(8.0),
+            "sites": sites, "same": True, "floor": _told(3.5), "bytes": BYTES, "memory": memory,
+            "round": _told(8.0),
             "in_process": _told(0.2), "train": _exchange(training, 0.5),
             "validate": _exchange(3.6),
         }
@@ -71,8 +72,8 @@ def record():
 
 
 def test_what_an_exchange_takes_above_the_floor_leaves_work_out(record):
-    ours, (two, *_) = record["floor"]["found"]["ours"], record["rounds"]["found"]
-    assert above(2, two["train"], ours) == pytest.approx(4.5 - 0.5 - 3.5)
+    two, *_ = record["rounds"]["found"]
+    assert above(two, "train") == pytest.approx(4.5 - 0.5 - 3.5)
 
 
 def test_what_is_left_of_a_round_for_its_line_has_no_floor_of_its_two_exchanges(record):
