@@ -20,8 +20,12 @@ What no policy can stop, for whoever writes one:
   scoring nor a step that has begun is cut short; whoever runs the site may stop it at any time.
 - **What a batch or an adapter takes of memory** is found out by trying. A site that runs out of it
   leaks nothing, and is gone.
-- **The backbone and the code.** A policy says which backbone by its digest; whether that is a good
-  one, and whether this program is the one that it claims to be, are decided elsewhere.
+- **The adapter and the backbone.** What a site trains from, its server says: an adapter can be made
+  for an update to tell more of examples. Under flora and fedex-lora a server also adds to the
+  backbone's weights; ``rules`` can leave them out. A policy says which backbone by its digest;
+  whether it is a good one, and this program what it claims to be, are decided elsewhere.
+- **The end of it.** A server may refuse, end a run early, spend the budget on turns of no use, or
+  ask for so much that this machine stops. What was spent and what left stays written down.
 """
 
 from __future__ import annotations
