@@ -30,13 +30,11 @@ What no policy can stop, for whoever writes one:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
-from torch import nn
 
 from fedbench.attacks import NONE as HONEST
 from fedbench.cohorts import expected_size
@@ -52,8 +50,6 @@ from fedbench.models.methods import METHODS
 from fedbench.problems import examined, listed
 from fedbench.rules import RULES
 from fedbench.secure_aggregation import BadExchange, Reveal, Terms
-from fedbench.tokens import Answered
-from fedbench.train import Accumulated, Gradient
 from fedbench.wire import BadPayload
 from fedbench.wire.codecs import STAGES
 
@@ -327,7 +323,7 @@ def check_message(
     """
     check_size(policy, size)
     for problem in _beyond(policy, config, header, examples):
-        raise _not_allowed(problem)
+        raise not_allowed(problem)
 
 
 def check_size(policy: SitePolicy, size: int) -> None:
@@ -337,10 +333,11 @@ def check_size(policy: SitePolicy, size: int) -> None:
         BadPayload: it is.
     """
     if size > (most := policy.largest_payload):
-        raise _not_allowed(f"largest_payload is {most:,} bytes, and a payload has {size:,}")
+        raise not_allowed(f"largest_payload is {most:,} bytes, and a payload has {size:,}")
 
 
-def _not_allowed(problem: str) -> BadPayload:
+def not_allowed(problem: str) -> BadPayload:
+    """What a server is told that asks for more than the policy allows."""
     return BadPayload(f"The policy of this site does not allow it: {problem}.")
 
 
@@ -382,27 +379,3 @@ def _summed(header: Mapping[str, Any]) -> int | None:
     except BadExchange:
         return None
     return None
-
-
-def within(
-    gradient: Gradient, seconds: float, clock: Callable[[], float] = time.monotonic
-) -> Gradient:
-    """The same gradient for one turn, which ends once it has taken so many seconds.
-
-    The time runs from here on. A step that has begun is not cut short, so a turn may take as much
-    longer as one step does.
-
-    The gradient raises BadPayload when the time is up, and leaves what a step left in the
-    parameters to whoever trains, as other gradients that fail do.
-    """
-    end = clock() + seconds
-
-    def until(model: nn.Module, sequences: Sequence[Answered]) -> Accumulated:
-        found = gradient(model, sequences)
-        if clock() > end:
-            raise _not_allowed(
-                f"longest_round is {seconds:g} seconds, and a turn was not done by then"
-            )
-        return found
-
-    return until
