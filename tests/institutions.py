@@ -14,6 +14,7 @@ from fedbench.config import RunConfig, parse_config
 from fedbench.deployment import at_site, record
 from fedbench.deployment.consenting import House, house
 from fedbench.deployment.guarding import RECORD
+from fedbench.deployment.lifetime import LEDGER
 from fedbench.deployment.policy import SitePolicy
 from fedbench.deployment.proposing import Proposal, asked_by
 from fedbench.deployment.signing import name_of
@@ -29,7 +30,8 @@ from tests.payloads import TRAIN, written
 KEY = generate_private_key(SECP384R1())
 OWN = name_of(KEY.public_key())
 OTHERS = tuple(digit * 64 for digit in "ab")
-PRIVATE = {"unit": "example", "clip": 1.0, "noise": 1.0, "examples": 40}
+PRIVATE: dict[str, Any] = {"unit": "example", "clip": 1.0, "noise": 1.0, "examples": 40}
+NOISY = {**PRIVATE, "noise": 5.0}  #: within an epsilon of some units
 
 
 @dataclass
@@ -111,3 +113,14 @@ def to_train(config: RunConfig, adapter: Mapping[str, Any], **header: Any) -> by
     """A message to train, as a server of a run writes it, but for ``header``."""
     tensors = {f"adapter/{name}": tensor for name, tensor in adapter.items()}
     return written({**TRAIN, "run": config.id, **header}, tensors)
+
+
+def agreed(site: Institution, world: World, config: RunConfig, **values: Any) -> None:
+    """Have a site agree to a run."""
+    header, why = site.told(world.proposal(config, **values).payload())
+    assert header.get("kind") == "agree", why
+
+
+def nothing_spent(site: Institution) -> bool:
+    """Whether nothing of the budget of its data was ever spent."""
+    return not (site.house.folder / LEDGER).exists()

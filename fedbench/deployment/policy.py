@@ -20,19 +20,21 @@ What no policy can stop, for whoever writes one:
   scoring nor a step that has begun is cut short; whoever runs the site may stop it at any time.
 - **What a batch or an adapter takes of memory** is found out by trying. A site that runs out of it
   leaks nothing, and is gone.
-- **The backbone and the code.** A policy says which backbone by its digest; whether that is a good
-  one, and whether this program is the one that it claims to be, are decided elsewhere.
+- **The adapter and the backbone.** What a site trains from, its server says: an adapter can be made
+  for an update to tell more of examples. Under flora and fedex-lora a server also adds to the
+  backbone's weights; ``rules`` can leave them out. A policy says which backbone by its digest;
+  whether it is a good one, and this program what it claims to be, are decided elsewhere.
+- **The end of it.** A server may refuse, end a run early, spend the budget on turns of no use, or
+  ask for so much that this machine stops. What was spent and what left stays written down.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
-from torch import nn
 
 from fedbench.attacks import NONE as HONEST
 from fedbench.cohorts import expected_size
@@ -48,8 +50,6 @@ from fedbench.models.methods import METHODS
 from fedbench.problems import examined, listed
 from fedbench.rules import RULES
 from fedbench.secure_aggregation import BadExchange, Reveal, Terms
-from fedbench.tokens import Answered
-from fedbench.train import Accumulated, Gradient
 from fedbench.wire import BadPayload
 from fedbench.wire.codecs import STAGES
 
@@ -323,7 +323,7 @@ def check_message(
     """
     check_size(policy, size)
     for problem in _beyond(policy, config, header, examples):
-        raise _not_allowed(problem)
+        raise not_allowed(problem)
 
 
 def check_size(policy: SitePolicy, size: int) -> None:
@@ -333,10 +333,11 @@ def check_size(policy: SitePolicy, size: int) -> None:
         BadPayload: it is.
     """
     if size > (most := policy.largest_payload):
-        raise _not_allowed(f"largest_payload is {most:,} bytes, and a payload has {size:,}")
+        raise not_allowed(f"largest_payload is {most:,} bytes, and a payload has {size:,}")
 
 
-def _not_allowed(problem: str) -> BadPayload:
+def not_allowed(problem: str) -> BadPayload:
+    """What a server is told that asks for more than the policy allows."""
     return BadPayload(f"The policy of this site does not allow it: {problem}.")
 
 
@@ -378,27 +379,3 @@ def _summed(header: Mapping[str, Any]) -> int | None:
     except BadExchange:
         return None
     return None
-
-
-def within(
-    gradient: Gradient, seconds: float, clock: Callable[[], float] = time.monotonic
-) -> Gradient:
-    """The same gradient for one turn, which ends once it has taken so many seconds.
-
-    The time runs from here on. A step that has begun is not cut short, so a turn may take as much
-    longer as one step does.
-
-    The gradient raises BadPayload when the time is up, and leaves what a step left in the
-    parameters to whoever trains, as other gradients that fail do.
-    """
-    end = clock() + seconds
-
-    def until(model: nn.Module, sequences: Sequence[Answered]) -> Accumulated:
-        found = gradient(model, sequences)
-        if clock() > end:
-            raise _not_allowed(
-                f"longest_round is {seconds:g} seconds, and a turn was not done by then"
-            )
-        return found
-
-    return until

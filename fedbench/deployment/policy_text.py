@@ -17,7 +17,7 @@ TEXT = """\
 # tasks: [triage]
 
 # SHA-256 of backbones by name; left out, those that come with fedbench.
-# backbones: {fedbench-llama: 0000000000000000000000000000000000000000000000000000000000000000}
+# backbones: {fedbench-llama: "0000000000000000000000000000000000000000000000000000000000000000"}
 
 # Rules, codecs and methods; left out, all that fedbench has.
 # rules: [fedavg, fedprox]

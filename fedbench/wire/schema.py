@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _LARGE = 1 << 31  #: more than any dimension of a tensor of ours
 _MOST_SIZES = 64  #: dimensions of a tensor
+_MOST, _LONGEST = 20_000, 1000  #: tensors, and letters of a name: a site keeps a few schemas
 #: name and shape of every tensor, sorted by name
 Schema = tuple[tuple[str, tuple[int, ...]], ...]
 
@@ -46,6 +47,8 @@ def read(told: Any) -> Schema:
         BadPayload: it is no schema.
     """
     try:
+        if len(told) > _MOST:
+            raise ValueError
         found = tuple((_name(name), _shape(shape)) for name, shape in told)
     except (TypeError, ValueError):
         raise BadPayload(FOREIGN) from None
@@ -55,7 +58,7 @@ def read(told: Any) -> Schema:
 
 
 def _name(told: Any) -> str:
-    if not isinstance(told, str):
+    if not isinstance(told, str) or len(told) > _LONGEST:
         raise ValueError
     told.encode()  # a ValueError for half a character
     return told

@@ -9,13 +9,13 @@ import pytest
 from torch import nn
 
 from fedbench.config import RunConfig, parse_config
+from fedbench.deployment.hurrying import within
 from fedbench.deployment.policy import (
     SitePolicy,
     check_message,
     check_size,
     read_policy,
     refusals,
-    within,
 )
 from fedbench.errors import FedbenchError
 from fedbench.models.backbones import digest

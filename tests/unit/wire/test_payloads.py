@@ -14,7 +14,7 @@ from fedbench.snapshots import joined, keep, kept, parts
 from fedbench.wire import BadPayload, decode, encode, longest, schema_of
 from fedbench.wire.codecs import codec_of
 from fedbench.wire.frame import _MAGIC
-from fedbench.wire.schema import digest
+from fedbench.wire.schema import digest, read
 from tests.payloads import written
 
 HEADER = {"kind": "train", "round": 3, "progress": [0.1, 1 / 3], "site": "sité"}
@@ -82,6 +82,15 @@ def test_more_numbers_than_have_a_meaning_are_refused_before_anything_is_made_of
     bomb = written({}, {"w": torch.ones(2)}).replace(b"[2]", b"[2000000000000]")
     with pytest.raises(BadPayload):
         decode(resealed(bomb), {}, most=10**6)
+
+
+@pytest.mark.parametrize(
+    "layout", [[["x" * 1001, [1]]], [[f"x{n}", [0]] for n in range(20_001)]], ids=["name", "many"]
+)
+def test_a_schema_that_a_site_could_not_keep_is_refused(layout):
+    """The few that it remembers are one file, which has to be read again."""
+    with pytest.raises(BadPayload, match="not written by fedbench"):
+        read(layout)
 
 
 def test_a_payload_cut_anywhere_is_refused():
