@@ -105,9 +105,9 @@ class Script:
         out = str(self.folder / f"{next(self._numbers):02d}-{machine}")
         self.typed.append((block, machine, Path(out)))
         text, starts = _as(machine, block.text), block.text.startswith(_STARTS)
-        text = f"echo $$ > {out}.pid; exec {text}" if starts else text
+        text = f"echo $$ > {out}.pid; exec {text.strip()} 2>&1" if starts else text
         place = shlex.quote(str(self.folder / machine))
-        line = f"( cd {place}; on {machine} bash -euc {shlex.quote(text)} ) > {out} 2>&1"
+        line = f"( cd {place}; on {machine} bash -euc {shlex.quote(text)} ) > {out} 2> {out}.err"
         self.lines.append(f"( rc=0; {line} || rc=$?; echo $rc > {out}.rc ) &" if starts else line)
         return out
 
