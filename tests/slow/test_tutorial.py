@@ -195,10 +195,12 @@ def _typed(done: list[Done], part: str) -> list[Done]:
 
 def test_what_the_page_quotes_is_what_its_commands_print(done):
     for one in done:
-        quoted = structure(one.block.printed)
+        quoted, printed = structure(one.block.printed), structure(one.printed)
         if one.machine == SITES[1] or one.block.text.startswith(_STARTS) or not quoted:
             continue
-        assert structure(one.printed) == quoted, one.block.text
+        if "import PeftModel" in one.block.text:  # what was learned is another each time
+            quoted, printed = ([*lines[:-1], lines[-1].split()[0]] for lines in (quoted, printed))
+        assert printed == quoted, one.block.text
 
 
 @pytest.mark.parametrize("command", _STARTS)
