@@ -14,7 +14,7 @@ EVERYWHERE = "all machines"
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _VARYING = (
     # what digits or letters of a fingerprint, hash or run stand for
-    (re.compile(r"\b(?:[0-9a-f]{2}:){3,}[0-9a-f]{2}:?"), "FINGERPRINT"),
+    (re.compile(r"\b(?:[0-9a-f]{4} ){7}[0-9a-f]{4}\b"), "FINGERPRINT"),
     (re.compile(r"\b[0-9a-f]{16,64}\b"), "HASH"),
     (re.compile(r"/\S*/(?=federation|site)"), "/"),  # folders above ours
     (re.compile(r"\babout .* left\b|\bthe last one\b"), "LEFT"),

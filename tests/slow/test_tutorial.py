@@ -105,9 +105,9 @@ class Script:
         out = str(self.folder / f"{next(self._numbers):02d}-{machine}")
         self.typed.append((block, machine, Path(out)))
         text, starts = _as(machine, block.text), block.text.startswith(_STARTS)
-        text = f"echo $$ > {out}.pid; exec {text}" if starts else text
+        text = f"echo $$ > {out}.pid; exec {text.strip()} 2>&1" if starts else text
         place = shlex.quote(str(self.folder / machine))
-        line = f"( cd {place}; on {machine} bash -euc {shlex.quote(text)} ) > {out} 2>&1"
+        line = f"( cd {place}; on {machine} bash -euc {shlex.quote(text)} ) > {out} 2> {out}.err"
         self.lines.append(f"( rc=0; {line} || rc=$?; echo $rc > {out}.rc ) &" if starts else line)
         return out
 
@@ -195,10 +195,12 @@ def _typed(done: list[Done], part: str) -> list[Done]:
 
 def test_what_the_page_quotes_is_what_its_commands_print(done):
     for one in done:
-        quoted = structure(one.block.printed)
+        quoted, printed = structure(one.block.printed), structure(one.printed)
         if one.machine == SITES[1] or one.block.text.startswith(_STARTS) or not quoted:
             continue
-        assert structure(one.printed) == quoted, one.block.text
+        if "import PeftModel" in one.block.text:  # what was learned is another each time
+            quoted, printed = ([*lines[:-1], lines[-1].split()[0]] for lines in (quoted, printed))
+        assert printed == quoted, one.block.text
 
 
 @pytest.mark.parametrize("command", _STARTS)
