@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,8 @@ def _may(scope: Mapping[str, Any]) -> bool:
 def _link(options: Sequence[str]) -> None:
     """A SuperLink: ``host port database secret keys``, and for TLS ``certificate key authority``.
 
-    It knows the keys of nodes before anybody can connect.
+    It knows the keys of nodes before anybody can connect. Whoever connects anew with one of them
+    takes the place of who did before.
     """
     import uvicorn
     from flwr.common.constant import (
@@ -96,6 +97,7 @@ def _link(options: Sequence[str]) -> None:
         NOOP_FLWR_AID,
         TRANSPORT_TYPE_GRPC_RERE,
     )
+    from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
     from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
     from flwr.superlink.config_loader import SuperLinkLifespanConfig, load_control_authn_plugin
     from flwr.superlink.main import create_app
@@ -127,6 +129,7 @@ def _link(options: Sequence[str]) -> None:
         isolation="process",
         runtime_dependency_install=False,
     )
+    SqlLinkState.activate_node = _anew(SqlLinkState.activate_node)
     app = create_app(config, SuperLinkLifespan)
     if tls:
         state = app.state.linkstate_factory.state()
@@ -139,6 +142,20 @@ def _link(options: Sequence[str]) -> None:
         OnlySites(app), host=host, port=int(port), ssl_keyfile=key, ssl_certfile=certificate,
         access_log=False,
     )  # fmt: skip
+
+
+def _anew(activate: Callable[[Any, int, float], bool]) -> Callable[[Any, int, float], bool]:
+    """Activates nodes that count as connected, too.
+
+    Flower notices only after a minute that a site was killed, and until then refuses, with the
+    error of an unknown key, the process that was started in its place and proves the same key.
+    """
+
+    def activate_anew(state: Any, node: int, interval: float) -> bool:
+        state.deactivate_node(node)
+        return activate(state, node, interval)
+
+    return activate_anew
 
 
 def _node(options: Sequence[str]) -> None:
