@@ -143,9 +143,9 @@ def _answer_until(
         with node(entrance, home) as (started, runtime):
             heard = _Heard(log_of("node", home), entrance, say)
             answer_messages(runtime, app, partial(_going, started, heard, ending))
+            if ending.since:
+                return
             heard.listen()
-        if ending.since:
-            return
         if (sentence := for_good(heard.said, entrance)) is not None:
             raise FedbenchError(sentence)
         say(f"The connection with {entrance.server} ended: this site connects again.")
