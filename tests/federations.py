@@ -156,7 +156,7 @@ class World:
 
     def alive(self) -> dict[int, str]:
         """Processes of this world, also those whose parents were killed: commands by id."""
-        return {pid: command for pid, command in _marked(str(self.folder))}
+        return dict(_marked(str(self.folder)))
 
     def _environment(self) -> dict[str, str]:
         return {

@@ -44,8 +44,7 @@ def right(here, tmp_path):
         checked = here.command(name, "site-log", "verify")
         assert checked.returncode == 0, checked.stderr
         kinds = [(entry.kind, entry.round) for entry in here.record(name)]
-        rounds = len([one for one in here.report()["rounds"]])
-        for round_ in range(rounds):
+        for round_ in range(len(here.report()["rounds"])):
             assert ("update", round_) in kinds
             assert ("score", round_) in kinds
 
@@ -232,9 +231,13 @@ def test_an_expired_certificate_is_told_at_both_ends(tmp_path):
         server.kill()
         start = datetime.now(UTC) - timedelta(days=10)
         old = new_certificate(
-            authority(keys / "ca.pem"), server_key(keys / "ca.key"), server_key(keys / "server.key"),
-            hosts_of(["127.0.0.1"]), start, 5,
-        )  # fmt: skip
+            authority(keys / "ca.pem"),
+            server_key(keys / "ca.key"),
+            server_key(keys / "server.key"),
+            hosts_of(["127.0.0.1"]),
+            start,
+            days=5,
+        )
         (keys / "server.pem").write_bytes(old.public_bytes(Encoding.PEM))
         refused(here.server(), "server.pem", "--renew")
         assert good != (keys / "server.pem").read_bytes()
