@@ -3,7 +3,7 @@
 #   PROFILE      tiny | smoke | cpu | cpu-hub | rules | heterogeneity | bytes | gallery | attacks | faults |
 #                privacy | pretraining | paper: which grid `figures` and `tune` compute, and which one `verify` and `compare` look at
 #   PYTHON       the Python that .venv is made from (default: the first on PATH that fits)
-#   EXTRAS       what is installed beside the runtime: dev (default) or dev,flower; .venv remembers it
+#   EXTRAS       what is installed beside the runtime: dev (default), flower, bench, as dev,flower,bench; .venv remembers it
 #   TORCH_INDEX  where PyTorch comes from: the CPU build by default. For an NVIDIA GPU, in a fresh
 #                .venv: make env TORCH_INDEX=https://download.pytorch.org/whl/cu130
 #                An index that does not answer is replaced by the plain package index.

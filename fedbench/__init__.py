@@ -41,12 +41,21 @@ def run(
     progress: Callable[[float], None] = lambda share: None,
     *,
     again: bool = False,
+    engine: str = "in-process",
 ) -> Run:
-    """Do one run, or return it if it was done before; see :func:`fedbench.running.run`."""
+    """Do one run, or return it if it was done before; see :func:`fedbench.running.run`.
+
+    With ``engine="flower"`` its payloads travel over Flower, on this machine and with the same
+    result; the logger ``fedbench`` is told how many bytes that took.
+    """
     # Imported here because torch and transformers take seconds that reading results need not.
+    import logging
+
+    from fedbench.deployment.ways import way_of
     from fedbench.running import run as run_
 
-    return run_(config, progress, again=again)
+    say = logging.getLogger("fedbench").info
+    return run_(config, progress, again=again, way=way_of(engine, say))
 
 
 def resolve(config: RunConfig) -> RunConfig:

@@ -141,6 +141,13 @@ def _parser() -> argparse.ArgumentParser:
 
     running = add("run", "do one run; every configuration field is an option", fields=True)
     running.add_argument("--again", action="store_true", help="even if the repository keeps it")
+    running.add_argument(
+        "--engine",
+        choices=("in-process", "flower"),
+        default="in-process",
+        help="how payloads travel, with the same result: within this process, or over Flower on "
+        "this machine, with a process and a model for each site (%(default)s)",
+    )
     add("list", "list the finished runs", does="list_runs")
     showing = add("show", "show one run")
     showing.add_argument("run", help="its id, or the beginning of it")

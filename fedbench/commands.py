@@ -30,16 +30,19 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
     import torch
     from tqdm import tqdm
 
+    from fedbench.deployment.ways import way_of
     from fedbench.resolving import checked
     from fedbench.running import run as do
 
+    said: list[str] = []
+    way = way_of(known.engine, said.append)
     config = checked(fields_from(extra))
     torch.set_num_threads(1)
     with (
         machine_shared(),
         tqdm(total=100, bar_format="{l_bar}{bar}| {elapsed} done, {remaining} left") as bar,
     ):
-        done = do(config, lambda share: _advance(bar, 100 * share), again=known.again)
+        done = do(config, lambda share: _advance(bar, 100 * share), again=known.again, way=way)
     for name in ("accuracy", "macro_f1", "n_train", "n_test", "sites_too_small", "note"):
         if done.metrics[name]:
             print(f"{name}: {done.metrics[name]}")
@@ -47,7 +50,7 @@ def run(known: Namespace, extra: Sequence[str]) -> None:
         print(f"without: site {left_out}, whose examples were not trained on")
     if len(done.adapters) > 1:
         print(f"scores: mean over {len(done.adapters)} adapters, each asked all test items")
-    for line in of_the_wire(done):
+    for line in [*of_the_wire(done), *said]:
         print(line)
     if done.config.defective:
         print("WRONG ON PURPOSE: no score of this run is a result.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save as save_safetensors
@@ -56,16 +56,44 @@ _LOG = logging.getLogger("fedbench")
 Progress = Callable[[float], None]
 
 
+class Way(NamedTuple):
+    """How the payloads of a run travel. It is no part of a configuration: results are the same."""
+
+    name: str  #: as a record tells it
+    #: the engine of a run, whose sites have this model, and keep what they do in this folder
+    engine: Callable[[Prepared, nn.Module, Path], AbstractContextManager[Engine]]
+
+
+def _in_process(
+    prepared: Prepared, model: nn.Module, folder: Path
+) -> AbstractContextManager[Engine]:
+    """Sites in this process; or, where there are several GPUs, spread over one process for each.
+
+    The process itself keeps its model beside that of the first worker, to score with.
+    """
+    devices = devices_of(prepared.config)
+    if devices < 2:
+        return nullcontext(InProcess(site_contexts(prepared, model, folder)))
+    return over_processes(
+        [partial(_sites_on, number, prepared.config, folder) for number in range(devices)]
+    )
+
+
+IN_PROCESS = Way("in-process", _in_process)
+
+
 def run(
     config: RunConfig,
     progress: Progress = lambda share: None,
     *,
     again: bool = False,
     wait: bool = True,
+    way: Way = IN_PROCESS,
 ) -> store.Run:
     """Do the run that ``config`` describes, or return it if it was done before.
 
-    With ``again``, a run that only the repository keeps, without adapters, is done here too.
+    With ``again``, a run that only the repository keeps, without adapters, is done here too. A run
+    may be begun one ``way`` and go on another.
 
     A run that was killed goes on from its last checkpoint and ends with the same bits. Two
     processes that want the same run take turns: the second finds it done.
@@ -87,7 +115,7 @@ def run(
         if not _usable(config, again):
             if reason := stale(config):
                 _LOG.warning("Run %s is done again because %s.", config.id, reason)
-            _compute(config, directory, progress)
+            _compute(config, directory, progress, way)
         return store.load(config.id)
 
 
@@ -112,7 +140,7 @@ def _usable(config: RunConfig, again: bool) -> bool:
     return stale(config) is None and not (again and store.load(config.id).recorded)
 
 
-def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
+def _compute(config: RunConfig, directory: Path, progress: Progress, way: Way) -> None:
     started, began = time.time(), time.perf_counter()
     with phase("load"):
         prepared = prepare(config)
@@ -123,7 +151,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         computed = describe(model, config.max_tokens, share=config.dropout == 0)
         _tell_how(config.backbone, emulates_bf16(config.device, config.dtype), **computed)
         work = _work_folder(prepared)
-        train = partial(_trained, prepared, model, initial, work, progress)
+        train = partial(_trained, prepared, model, initial, work, progress, way)
         try:
             results, adapters, deltas = train()
         except Replaceable as error:
@@ -148,7 +176,7 @@ def _compute(config: RunConfig, directory: Path, progress: Progress) -> None:
         summary(prepared, items, rounds) | sizes | {"forward": computed} | harm,
         rounds,
         holdings(prepared),
-        _origin(prepared, started, time.perf_counter() - began),
+        _origin(prepared, way, started, time.perf_counter() - began),
         items,
     )
 
@@ -189,25 +217,27 @@ def _begin_anew(work: Path) -> None:
 
 
 def _trained(
-    prepared: Prepared, model: nn.Module, initial: Tensors, work: Path, progress: Progress
+    prepared: Prepared, model: nn.Module, initial: Tensors, work: Path, progress: Progress, way: Way
 ) -> tuple[dict[str, Federated], dict[str, Tensors], dict[str, Tensors]]:
     """What federations end with: by federation, adapters by name, and deltas by name.
 
     Raises:
         Replaceable: a file that was kept on the way, to go on from, is damaged.
     """
-    results = _federations(prepared, model, initial, work, progress)
+    results = _federations(prepared, model, initial, work, progress, way)
     return results, *_ended_with(prepared, results, work)
 
 
 def _federations(
-    prepared: Prepared, model: nn.Module, initial: Tensors, work: Path, progress: Progress
+    prepared: Prepared, model: nn.Module, initial: Tensors, work: Path, progress: Progress, way: Way
 ) -> dict[str, Federated]:
     """Run the setting's federations one after the other; each resumes by itself."""
     config = prepared.config
     planned = FEDERATIONS[config.setting](prepared.partition)
-    results = {}
-    with _engine(prepared, model, work / _SITES) as sound:
+    results: dict[str, Federated] = {}
+    if not planned:
+        return results
+    with way.engine(prepared, model, work / _SITES) as sound:
         engine = faulty(sound, config)
         for number, (name, sites) in enumerate(planned.items()):
 
@@ -234,19 +264,6 @@ def _ended_with(
     return own, {s: results[name].delta for s, name in within.items() if results[name].delta}
 
 
-def _engine(prepared: Prepared, model: nn.Module, folder: Path) -> AbstractContextManager[Engine]:
-    """Sites in this process; or, where there are several GPUs, spread over one process for each.
-
-    The process itself keeps its model beside that of the first worker, to score with.
-    """
-    devices = devices_of(prepared.config)
-    if devices < 2:
-        return nullcontext(InProcess(site_contexts(prepared, model, folder)))
-    return over_processes(
-        [partial(_sites_on, number, prepared.config, folder) for number in range(devices)]
-    )
-
-
 def devices_of(config: RunConfig) -> int:
     """Devices that the sites of a run are spread over: all GPUs, unless the backbone itself is."""
     on_gpus = config.device == "cuda" and config.placement == "whole"
@@ -264,8 +281,9 @@ def _sites_on(number: int, config: RunConfig, folder: Path) -> SiteContexts:
 _MODELS = ExitStack()  #: in a worker
 
 
-def _origin(prepared: Prepared, started: float, seconds: float) -> Mapping[str, Any]:
+def _origin(prepared: Prepared, way: Way, started: float, seconds: float) -> Mapping[str, Any]:
     return provenance(code_of(prepared.config)) | {
+        "engine": way.name,
         "data": prepared.task.digest,
         "sources": dict(prepared.task.sources),
         "backbone": digest(prepared.config.backbone),

@@ -112,6 +112,7 @@ def _done(context: SiteContext, header: Header, content: memoryview) -> tuple[He
         if codec_of(config.codec_down).delta:
             tensors = receiving.put_together(header, tensors, folder)
         message = _message(tensors, config.rank_at(context.site), config.rank)
+        check_delta(config, message.delta)
         state = _load_state(context, header["accepted"])
         adapter = rule_of(config.rule).own(message, state.get("rule", {}), context.initial)
         fold(context.model, message.delta)
@@ -295,6 +296,16 @@ def _message(tensors: Tensors, held: int, rank: int) -> Message:
         parts[part][rest] = tensor
     wide = {part: widened(parts[part], held, rank) for part in ("adapter", "extra")}
     return Message(**parts | wide)
+
+
+def check_delta(config: RunConfig, delta: Mapping[str, Any]) -> None:
+    """Make sure that the backbone is changed only where the rule of a run does so.
+
+    Raises:
+        BadPayload: it would be, and the rule leaves it alone.
+    """
+    if delta and not rule_of(config.rule).folds:
+        raise BadPayload(f"A payload changes the backbone's weights, and {config.rule} does not.")
 
 
 def personal_file(folder: Path, site: str) -> Path:

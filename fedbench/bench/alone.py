@@ -62,7 +62,7 @@ def measure_alone(alone: Alone) -> dict[str, Any]:
 
 
 def flower_is_there() -> bool:
-    """Whether the extra ``flower`` is installed."""
+    """Whether the extra ``bench`` is installed: Flower, and what its simulation needs."""
     return all(importlib.util.find_spec(name) for name in ("flwr", "ray"))
 
 

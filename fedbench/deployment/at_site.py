@@ -36,7 +36,7 @@ from fedbench.models.attached import attached
 from fedbench.privacy.chance import REAL
 from fedbench.seeding import single_thread
 from fedbench.site import SiteContext
-from fedbench.wire import opened
+from fedbench.wire import BadPayload, opened
 
 _LAST = 4.0  #: seconds in which Flower takes the last answer away
 _LISTEN = 1.0  #: seconds between two looks at what a SuperNode says
@@ -104,23 +104,34 @@ def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answ
     def around(context: SiteContext, payload: bytes, answer: Answer) -> bytes | Failure:
         began, (header, _) = time.monotonic(), opened(payload)
         if header.get("kind") == RESULT:
-            answer = partial(_ended, house, context, models, ending)
-        found = guard.answered(context, payload, answer)
+            answer = partial(_ended, house, context, leave, ending)
+        try:
+            found: bytes | Failure = guard.answered(context, payload, answer)
+        except BadPayload as error:
+            found = Failure(str(error))
         tally.answered(context.config, header, found, time.monotonic() - began)
         return found
+
+    def leave() -> None:
+        models.close()  # no model has two adapters
+        door.leave()
 
     door = Door(name_of(house.key.public_key()), house.folder, objections, enter, around)
     return guard.recorded(door.answer)
 
 
 def _ended(
-    house: House, context: SiteContext, models: ExitStack, ending: _Ending, payload: bytes
+    house: House,
+    context: SiteContext,
+    leave: Callable[[], None],
+    ending: _Ending,
+    payload: bytes,
 ) -> bytes:
     """Keep what the federation has learned, and see what it is worth here."""
     config, items = context.config, own_test(context.config, house.task)
     adapter, delta = learned(context, payload)
     before, after = worth(context, items, adapter, delta)
-    models.close()  # no model has two adapters
+    leave()
     folder = house.folder / "runs" / config.id / ADAPTER
     if not folder.exists():
         write_adapter(folder, config, adapter, delta, readme(config))
@@ -143,7 +154,7 @@ def _answer_until(
         with node(entrance, home) as (started, runtime):
             heard = _Heard(log_of("node", home), entrance, say)
             answer_messages(runtime, app, partial(_going, started, heard, ending))
-            if ending.since:
+            if ending.since:  # and that the server is gone by now is no news
                 return
             heard.listen()
         if (sentence := for_good(heard.said, entrance)) is not None:

@@ -1,20 +1,22 @@
 """Flower's SuperLink and SuperNode as child processes, which end when their parent does.
 
-``python -m fedbench.deployment.children link|node|site ...`` is what such a child runs: Flower's
-own programs, but for two things. Whoever reaches a SuperLink over the network may call, by default,
-not only what sites need but also what controls it: here only its own machine may. And a child whose
-parent was killed does not go on by itself: a site would look as if it were there.
+``python -m fedbench.deployment.children PARENT link|node|site ...`` is what such a child runs:
+Flower's own programs, but for three things. Whoever reaches a SuperLink over the network may call,
+by default, not only what sites need but also what controls it: here only its own machine may. A
+site that was killed may connect again at once. And a child whose parent was killed does not go on
+by itself: a site would look as if it were there.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",
 }
-_PAUSE = 0.2  #: seconds between two looks for the parent
+_LOOK = 0.2  #: seconds between two looks whether the parent is there
 _PATIENCE = 5.0  #: seconds that a child has to end when it is asked to
 #: what others than this machine may call
 _OF_SITES = ("/v1/fleet/",)
@@ -36,7 +38,8 @@ _OF_SITES = ("/v1/fleet/",)
 def child(kind: str, options: Sequence[str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A child process of this one inside the block; what it says goes to a file in ``home``."""
     environment = {**os.environ, **QUIET, "FLWR_HOME": str(home)}
-    command = [sys.executable, "-m", "fedbench.deployment.children", kind, *options]
+    parent = str(os.getpid())
+    command = [sys.executable, "-m", "fedbench.deployment.children", parent, kind, *options]
     with log_of(kind, home).open("ab") as log:
         started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
@@ -56,6 +59,12 @@ def child(kind: str, options: Sequence[str], home: Path) -> Iterator[subprocess.
 def log_of(kind: str, home: Path) -> Path:
     """Where a child writes what it says."""
     return home / f"{kind}.log"
+
+
+def last_said(kind: str, home: Path) -> str:
+    """The last line that a child wrote."""
+    said = log_of(kind, home).read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(said) if line.strip()), "nothing")
 
 
 class OnlySites:
@@ -87,8 +96,7 @@ def _may(scope: Mapping[str, Any]) -> bool:
 def _link(options: Sequence[str]) -> None:
     """A SuperLink: ``host port database secret keys``, and for TLS ``certificate key authority``.
 
-    It knows the keys of nodes before anybody can connect. Whoever connects anew with one of them
-    takes the place of who did before.
+    It knows the keys of nodes before anybody can connect.
     """
     import uvicorn
     from flwr.common.constant import (
@@ -97,7 +105,6 @@ def _link(options: Sequence[str]) -> None:
         NOOP_FLWR_AID,
         TRANSPORT_TYPE_GRPC_RERE,
     )
-    from flwr.server.superlink.linkstate.sql_linkstate import SqlLinkState
     from flwr.superlink.cli.flower_superlink import SuperLinkLifespan
     from flwr.superlink.config_loader import SuperLinkLifespanConfig, load_control_authn_plugin
     from flwr.superlink.main import create_app
@@ -129,10 +136,10 @@ def _link(options: Sequence[str]) -> None:
         isolation="process",
         runtime_dependency_install=False,
     )
-    SqlLinkState.activate_node = _anew(SqlLinkState.activate_node)
     app = create_app(config, SuperLinkLifespan)
+    state = app.state.linkstate_factory.state()
+    let_back(state)
     if tls:
-        state = app.state.linkstate_factory.state()
         for known in json.loads(Path(keys).read_text(encoding="utf-8")):
             with suppress(ValueError):  # from before
                 state.create_node(
@@ -144,18 +151,19 @@ def _link(options: Sequence[str]) -> None:
     )  # fmt: skip
 
 
-def _anew(activate: Callable[[Any, int, float], bool]) -> Callable[[Any, int, float], bool]:
-    """Activates nodes that count as connected, too.
+def let_back(state: Any) -> None:
+    """Let a node in that connects anew, although its last connection seems to be there.
 
-    Flower notices only after a minute that a site was killed, and until then refuses, with the
-    error of an unknown key, the process that was started in its place and proves the same key.
+    It has proved by its key who it is. A site that was killed counts as connected for another
+    minute, in which Flower refuses it as if its key were unknown.
     """
+    activate = state.activate_node
 
-    def activate_anew(state: Any, node: int, interval: float) -> bool:
+    def anew(node: int, heartbeat_interval: float) -> bool:
         state.deactivate_node(node)
-        return activate(state, node, interval)
+        return bool(activate(node, heartbeat_interval))
 
-    return activate_anew
+    state.activate_node = anew
 
 
 def _node(options: Sequence[str]) -> None:
@@ -170,13 +178,8 @@ def _rehearsing(options: Sequence[str]) -> None:
     """A site of a rehearsal."""
     from fedbench.deployment.rehearsal import be_site
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and its own child ends before it does
     be_site(*options)
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PAUSE)
-    os._exit(1)
 
 
 _KINDS = {"link": _link, "node": _node, "site": _rehearsing}
@@ -184,8 +187,8 @@ _KINDS = {"link": _link, "node": _node, "site": _rehearsing}
 
 def main(arguments: Sequence[str]) -> None:
     """Be a child of the process that started this one, until either ends."""
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    kind, *options = arguments
+    parent, kind, *options = arguments
+    threading.Thread(target=_end_with, args=(int(parent),), daemon=True).start()
     try:
         _KINDS[kind](options)
     finally:
@@ -193,6 +196,13 @@ def main(arguments: Sequence[str]) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(1)
+
+
+def _end_with(parent: int) -> None:
+    """End at once when the parent does, also if that was before this process knew of it."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from fedbench.deployment.lifetime import foreseen
 from fedbench.deployment.own_data import own_task
 from fedbench.deployment.policy import SitePolicy, refusals
 from fedbench.deployment.proposing import Proposal, asked_by
-from fedbench.errors import FedbenchError
-from fedbench.models.backbones import digest
+from fedbench.errors import FedbenchError, shown
+from fedbench.models.backbones import check_device, digest
+from fedbench.models.placement import check_placement
 from fedbench.resolving import resolve
 from fedbench.tasks import Task
 from fedbench.tasks.spec import TaskSpec
@@ -48,7 +49,7 @@ def objections(house: House, proposal: Proposal) -> list[str]:
 
     The policy is asked before anything that the proposal names is looked for.
     """
-    found = [*_simulation(proposal), *_by_policy(house, proposal)]
+    found = [*_simulation(proposal), *_by_policy(house, proposal), *_left_open(house, proposal)]
     found = found or [*_meant_otherwise(house, proposal)]
     return found or [*_by_policy(house, proposal, counted=True)]
 
@@ -56,6 +57,17 @@ def objections(house: House, proposal: Proposal) -> list[str]:
 def _simulation(proposal: Proposal) -> Iterator[str]:
     if proposal.simulated:
         yield "A simulation is proposed, whose noise protects nobody."
+
+
+def _left_open(house: House, proposal: Proposal) -> Iterator[str]:
+    """What only an exact name or number tells, which a policy is not asked for."""
+    config = proposal.config
+    if config.task != house.spec.name:
+        yield f"The run has task {shown(config.task)}, and this site's own is {house.spec.name}."
+    # Found by trying, which takes hours of many small steps.
+    privacy = config.private("example")
+    if privacy is not None and privacy.noise is None:
+        yield "privacy.noise is left open: whoever proposes a run says how much noise it has."
 
 
 def _by_policy(house: House, proposal: Proposal, *, counted: bool = False) -> list[str]:
@@ -80,6 +92,8 @@ def _meant_otherwise(house: House, proposal: Proposal) -> Iterator[str]:
         yield f"The backbone {config.backbone} of the server is another than the one here."
     own = config.model_copy(update={"task": str(house.description)})
     try:
+        check_device(config.device)
+        check_placement(config.placement)
         same = resolve(own).model_copy(update={"task": config.task}) == config
     except FedbenchError as error:
         yield str(error)

@@ -5,13 +5,14 @@ A run that a site agreed to is written down, so that a site that was stopped kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fedbench.config import RunConfig
 from fedbench.deployment.proposing import PROPOSE, Proposal, agreed, read_proposal, refused
+from fedbench.deployment.resending import RUN
 from fedbench.engines import Failure
 from fedbench.engines.answering import answer
 from fedbench.errors import FedbenchError, shown
@@ -24,6 +25,7 @@ Objections = Callable[[Proposal], list[str]]
 #: what a site is in a run that it agreed to, under the name that it has there
 Enter = Callable[[RunConfig, str], SiteContext]
 _AGREED = "agreed.json"
+MOST = 256  #: runs that a site keeps something of: an end to what it keeps
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,14 @@ class Door:
         except BadPayload as error:
             return Failure(str(error))
 
+    def leave(self) -> None:
+        """Forget the run that this process is in; a message of it has it entered anew."""
+        self._entered.clear()
+
     def _agree(self, header: Mapping[str, Any]) -> bytes:
         """Agree to a proposal, once all is there that its run needs; or say why not."""
         proposal = read_proposal(header)
-        reasons = self._against(proposal)
+        reasons = self._against(proposal) or [*self._too_many(proposal.config.id)]
         if not reasons:
             try:
                 self._enter(proposal)
@@ -60,7 +66,7 @@ class Door:
                 reasons = [str(error)]
         if reasons:
             return refused(proposal, self.key, reasons)
-        write_json(self._run(proposal.config.id) / _AGREED, dict(header))
+        write_json(self._run(proposal.config.id) / _AGREED, proposal.header())
         return agreed(proposal, self.key)
 
     def _enter(self, proposal: Proposal) -> None:
@@ -68,6 +74,14 @@ class Door:
             self._entered.clear()  # one model at a time
             site = proposal.sites[self.key]
             self._entered[proposal.config.id] = self.enter(proposal.config, site)
+
+    def _too_many(self, run: str) -> Iterator[str]:
+        runs = self.folder / "runs"
+        if not self._run(run).exists() and len([*runs.glob("*")]) >= MOST:
+            yield (
+                f"This site has taken part in {MOST} runs, which it keeps: move those that are "
+                f"over from its folder {runs.name}, and their replies with them."
+            )
 
     def _against(self, proposal: Proposal) -> list[str]:
         if self.key not in proposal.sites:
@@ -81,7 +95,7 @@ class Door:
             BadPayload: it never agreed to that run, or would not do so any more.
         """
         run = header.get("run")
-        if not isinstance(run, str) or not run.isalnum():
+        if not isinstance(run, str) or not RUN.fullmatch(run):
             raise BadPayload(f"A message is of the run {shown(run)}, which cannot be.")
         if run not in self._entered:
             path = self._run(run) / _AGREED

@@ -15,7 +15,7 @@ from typing import Any
 from fedbench.deployment.lifetime import spend_of_life, spent_of_life
 from fedbench.deployment.policy import SitePolicy, check_message, check_size
 from fedbench.deployment.record import Entry, append
-from fedbench.deployment.resending import answered_once
+from fedbench.deployment.resending import RUN, answered_once
 from fedbench.engines import Failure
 from fedbench.hashing import sha256_bytes
 from fedbench.privacy.ledger import BudgetSpent
@@ -68,27 +68,34 @@ class Guard:
         """The same answers, each of which is written into the site's record before it is given."""
 
         def outer(payload: bytes) -> bytes | Failure:
-            found = answer(payload)
+            asked: Mapping[str, Any] = {}
+            found: bytes | Failure
+            try:
+                check_size(self.policy, len(payload))  # before anything of it is read
+                found, asked = answer(payload), _header(payload)
+            except BadPayload as error:
+                found = Failure(str(error))
             spent = spent_of_life(self.folder, self.policy)
-            append(self.folder / RECORD, _entry(payload, found, spent))
+            append(self.folder / RECORD, _entry(asked, seal(payload), found, spent))
             return found
 
         return outer
 
 
-def _entry(payload: bytes, found: bytes | Failure, epsilon: float | None) -> Entry:
-    """What the record says of an answer to a payload."""
+def _entry(
+    asked: Mapping[str, Any], seal: str, found: bytes | Failure, epsilon: float | None
+) -> Entry:
+    """What the record says of an answer to a payload with this header and seal."""
     sent = found.reason.encode() if isinstance(found, Failure) else found
-    asked = _header(payload)
     run, round_ = asked.get("run"), asked.get("round")
     return Entry(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
-        run=run if isinstance(run, str) and run.isalnum() else "unknown",
+        run=run if isinstance(run, str) and RUN.fullmatch(run) else "unknown",
         round=round_ if type(round_) is int and 0 <= round_ < 10**9 else 0,
         kind="failure" if isinstance(found, Failure) else str(_header(found).get("kind")),
         bytes=len(sent),
         sha256=sha256_bytes(sent),
-        answers=seal(payload),
+        answers=seal,
         epsilon=epsilon,
     )
 

@@ -27,7 +27,7 @@ from fedbench.deployment.policy import SitePolicy
 from fedbench.errors import FedbenchError
 from fedbench.hashing import short
 from fedbench.locks import locked
-from fedbench.privacy.accounting import Accountant
+from fedbench.privacy.accounting import Accountant, Releases
 from fedbench.privacy.ledger import BudgetSpent, debit, total
 from fedbench.privacy.turn import releases
 from fedbench.protection import PrivacyConfig
@@ -106,12 +106,17 @@ def foreseen(folder: Path, policy: SitePolicy, config: RunConfig, sites: int) ->
     """
     if config.private("example") is None:
         return None
-    share = expected_size(config, range(sites)) / sites
-    turn = releases(
-        config, _private(config), {"local_passes": config.passes / (config.rounds * share)}
-    )
+    turn = usual_turn(config, sites)
     run = turn._replace(times=turn.times * config.rounds)
     return total(folder / LEDGER, _UNIT, policy.delta, _ACCOUNTANT, [run])
+
+
+def usual_turn(config: RunConfig, sites: int) -> Releases:
+    """What a site that is drawn releases in a round of a run whose examples are private."""
+    share = expected_size(config, range(sites)) / sites
+    return releases(
+        config, _private(config), {"local_passes": config.passes / (config.rounds * share)}
+    )
 
 
 def _private(config: RunConfig) -> PrivacyConfig:

@@ -27,9 +27,9 @@ from flwr.supercore.constant import TaskType
 from flwr.supercore.control.control_http_client import ControlHttpClient
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.task_identity import TaskIdentity
-from flwr.superlink.grid import HttpGrid
 
-from fedbench.deployment.children import child, log_of
+from fedbench.deployment.arriving import PromptGrid
+from fedbench.deployment.children import child, last_said
 from fedbench.deployment.runtime import Runtime, new_secret, task_client, tokens
 from fedbench.engines.over_flower import Present
 from fedbench.errors import FedbenchError
@@ -68,7 +68,7 @@ class Certificates(NamedTuple):
 class Link:
     """A SuperLink under way, and one run of it."""
 
-    grid: HttpGrid
+    grid: PromptGrid
     control: ControlHttpClient
     run: int
 
@@ -99,8 +99,8 @@ def link(
         home: folder for Flower's files.
 
     Raises:
-        FedbenchError: the address cannot be had, or the SuperLink does not begin; with the last
-            that it said.
+        FedbenchError: the address cannot be had, or the SuperLink does not begin or ended inside
+            the block; with the last that it said.
     """
     _check_free(host, port)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)  # payloads lie in it for a while
@@ -119,7 +119,14 @@ def link(
             _begun(control, started, home)
             run = _new_run(control)
             with _grid(Runtime(address, secret, authority), run) as grid:
+                _give_up_without(started, grid)
                 yield Link(grid, control, run)
+        except httpx.TransportError:
+            if started.poll() is None:
+                raise
+            raise FedbenchError(
+                f"Flower's SuperLink ended; it said last: {last_said('link', home)}"
+            ) from None
         finally:
             control.close()
 
@@ -171,9 +178,9 @@ def _begun(control: ControlHttpClient, started: Popen[bytes], home: Path) -> Non
             if started.poll() is None:
                 return
         time.sleep(_PAUSE)
-    said = log_of("link", home).read_text(encoding="utf-8", errors="replace").strip()
-    last = said.splitlines()[-1] if said else "nothing"
-    raise FedbenchError(f"Flower's SuperLink does not begin; it said last: {last}.")
+    raise FedbenchError(
+        f"Flower's SuperLink does not begin; it said last: {last_said('link', home)}"
+    )
 
 
 def _new_run(control: ControlHttpClient) -> int:
@@ -187,8 +194,19 @@ def _new_run(control: ControlHttpClient) -> int:
     return int(control.StartRun(StartRunRequest(fab=fab)).run_id)
 
 
+def _give_up_without(started: Popen[bytes], grid: PromptGrid) -> None:
+    """Let a grid try again, which it does for ever, only while there is a SuperLink to answer."""
+    calls = grid._retry_invoker
+    hopeless = calls.should_giveup
+
+    def give_up(error: Exception) -> bool:
+        return started.poll() is not None or bool(hopeless and hopeless(error))
+
+    calls.should_giveup = give_up
+
+
 @contextmanager
-def _grid(runtime: Runtime, run: int) -> Iterator[HttpGrid]:
+def _grid(runtime: Runtime, run: int) -> Iterator[PromptGrid]:
     """The grid of a run, which is under way inside the block."""
     ends = time.monotonic() + _START
     before: Callable[[], bool] = lambda: time.monotonic() < ends  # noqa: E731
@@ -199,7 +217,7 @@ def _grid(runtime: Runtime, run: int) -> Iterator[HttpGrid]:
                 continue
             TaskIdentity.task_id, TaskIdentity.run_id = told.task_id, run
             TaskIdentity.node_id = told.context.node_id
-            grid = HttpGrid(
+            grid = PromptGrid(
                 runtime.address, runtime.authority is None, runtime.authority, token=token
             )
             grid.set_run(run_from_proto(told.run))

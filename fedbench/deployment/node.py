@@ -27,7 +27,8 @@ from fedbench.deployment.children import child
 from fedbench.deployment.runtime import Runtime, free_port, new_secret, task_client, tokens
 
 _COMPLETED = "completed"
-_PAUSE = 0.02  #: seconds between two looks for a message, or its parts; it is the same machine
+_LOOK = 0.1  #: seconds between two looks for a message; each takes processor time of the machine
+_PAUSE = 0.02  #: the same for parts of one that was named, which are about to be there
 _LONGEST_PAUSE = 0.5  #: the same, while a large one is on its way
 
 
@@ -62,7 +63,7 @@ def node(entrance: Entrance, home: Path) -> Iterator[tuple[Popen[bytes], Runtime
 
 def answer_messages(runtime: Runtime, app: ClientApp, going: Callable[[], bool]) -> None:
     """Answer every message of a SuperNode with ``app``, one after the other."""
-    for token in tokens(runtime, TaskType.CLIENT_APP, _PAUSE, going):
+    for token in tokens(runtime, TaskType.CLIENT_APP, _LOOK, going):
         with task_client(runtime, token) as client:
             message, context = _pulled(client)
             push_message(client, app(message, context), context)

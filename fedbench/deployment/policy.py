@@ -281,7 +281,7 @@ def _not_private(
             f"epsilon: the policy allows {policy.epsilon:g} of every example, and the run has "
             f"{promised}: it needs privacy.unit = example."
         )
-    elif foreseen is not None and foreseen > policy.epsilon:
+    elif foreseen is not None and not foreseen <= policy.epsilon:
         yield (
             f"epsilon: after this run that of the site's data would be {foreseen:.3f} at delta "
             f"{policy.delta:g}, and {policy.epsilon:g} is allowed in their whole life."
@@ -346,6 +346,12 @@ def _beyond(
     kind, passes = header.get("kind"), header.get("local_passes")
     if kind not in _KINDS:
         yield f"a message asks for {shown(kind)}, which is no part of a federation"
+    if header.get("personal", False) is not False:
+        yield "a message is about a personal adapter, which is no part of a federation"
+    round_, end = header.get("round"), config.rounds
+    # A result comes when all rounds are done, and nothing else does.
+    if round_ is not None and round_ not in ([end] if kind == RESULT else range(end)):
+        yield f"a message to {shown(kind)} is of round {shown(round_)}, and the run has {end}"
     if kind == "validate" and policy.validation == "refused":
         yield "validation is refused, and a message asks for scores"
     if kind == "train" and isinstance(passes, int | float):

@@ -7,9 +7,10 @@ with the proposal's nonce under their signature, so that it cannot be an answer 
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fedbench.config import RunConfig, parse_config
@@ -20,7 +21,10 @@ from fedbench.wire import BadPayload, framed, opened
 
 PROPOSE, AGREE, REFUSE = "propose", "agree", "refuse"
 RESULT, KEPT = "result", "kept"  #: the adapter that a run ended with, and that a site has it
-_REASONS, _LONG = 20, 500  #: that are listened to, and characters of each
+_REASONS, _LONG = 20, 500  #: that are told and listened to, and characters of each
+_MOST = 10_000  #: sites of a federation, as many as a configuration may say
+_KEY, _SITE = re.compile(r"[0-9a-f]{64}"), re.compile(r"site-[0-9]{2,5}")
+_NONCE = re.compile(r"[0-9a-f]{32}")
 #: of a task's description, what makes two sites ask the same: not where their rows are
 _ASKED = (
     "name", "scoring", "prompt", "blind_prompt", "labels", "options", "on_duplicate_options",
@@ -41,7 +45,11 @@ class Proposal:
 
     def payload(self) -> bytes:
         """The message, with a nonce that nobody saw before."""
-        told = {
+        return framed(replace(self, nonce=secrets.token_hex(16)).header(), b"")
+
+    def header(self) -> dict[str, Any]:
+        """All that it says, as values of a header."""
+        return {
             "kind": PROPOSE,
             "run": self.config.id,
             "config": self.config.model_dump(mode="json"),
@@ -49,9 +57,8 @@ class Proposal:
             "backbone": self.backbone,
             "sites": dict(self.sites),
             "simulated": self.simulated,
-            "nonce": secrets.token_hex(16),
+            "nonce": self.nonce,
         }
-        return framed(told, b"")
 
 
 def asked_by(spec: TaskSpec) -> str:
@@ -70,6 +77,7 @@ def read_proposal(header: Mapping[str, Any]) -> Proposal:
     for name, kind in kinds.items():
         if type(header.get(name)) is not kind:
             raise BadPayload(f"A proposal has {name} {shown(header.get(name))}, which cannot be.")
+    _check_names(header["sites"], header["nonce"])
     try:
         config = parse_config(header["config"])
         if config.id != header["run"]:
@@ -78,6 +86,23 @@ def read_proposal(header: Mapping[str, Any]) -> Proposal:
         raise BadPayload(f"A proposal cannot be used. {error}") from None
     names = ("task", "backbone", "sites", "simulated", "nonce")
     return Proposal(config, **{name: header[name] for name in names})
+
+
+def _check_names(sites: Mapping[str, Any], nonce: str) -> None:
+    """Make sure that sites have names like ours: a site keeps what it knows in a folder called so.
+
+    Raises:
+        BadPayload: they do not, two have the same, or there are too many.
+    """
+    if not 1 <= len(sites) <= _MOST:
+        raise BadPayload(f"A proposal has {len(sites)} sites, which cannot be.")
+    for key, site in sites.items():
+        if not (_KEY.fullmatch(key) and isinstance(site, str) and _SITE.fullmatch(site)):
+            raise BadPayload(f"A proposal has a site {shown(site)} of key {shown(key)}: no names.")
+    if len(set(sites.values())) < len(sites):
+        raise BadPayload("A proposal has one name for two sites.")
+    if not _NONCE.fullmatch(nonce):
+        raise BadPayload(f"A proposal has nonce {shown(nonce)}, which cannot be.")
 
 
 def agreed(proposal: Proposal, key: str) -> bytes:
@@ -89,7 +114,7 @@ def agreed(proposal: Proposal, key: str) -> bytes:
 def refused(proposal: Proposal, key: str, reasons: Sequence[str]) -> bytes:
     """The answer of a site that does not."""
     told = {"kind": REFUSE, "run": proposal.config.id, "nonce": proposal.nonce, "key": key}
-    return framed({**told, "reasons": list(reasons)}, b"")
+    return framed({**told, "reasons": [one[:_LONG] for one in reasons[:_REASONS]]}, b"")
 
 
 @dataclass(frozen=True)

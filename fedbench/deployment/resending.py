@@ -27,7 +27,7 @@ from fedbench.wire import BadPayload, framed, opened
 
 #: different messages of one round that a site answers: many attempts, and an end to what it keeps
 MOST = 128
-_RUN = re.compile(r"[0-9a-f]{16}")
+RUN = re.compile(r"[0-9a-f]{16}")  #: the id of a run, and the name of its folder
 _KEPT = re.compile(r"(\d{9})-[0-9a-f]{64}\.reply")
 _LOCK = "answering.lock"
 
@@ -81,7 +81,7 @@ def _place(header: Mapping[str, Any]) -> _Place:
         BadPayload: it does not say, or not as a server does.
     """
     run, round_ = header.get("run"), header.get("round")
-    if not isinstance(run, str) or not _RUN.fullmatch(run):
+    if not isinstance(run, str) or not RUN.fullmatch(run):
         raise BadPayload("A payload does not name the run that it is of.")
     if type(round_) is not int or not 0 <= round_ < 10**9 - 1:
         raise BadPayload("A payload does not name the round that it is of.")

@@ -18,7 +18,7 @@ from fedbench.federation import Federated
 from fedbench.models.deltas import fold
 from fedbench.models.tensors import Tensors, load_tensors
 from fedbench.rules.rule import Message
-from fedbench.site import SiteContext, message_tensors
+from fedbench.site import SiteContext, check_delta, message_tensors
 from fedbench.streams import generator
 from fedbench.tokens import Tokenised
 from fedbench.wire import BadPayload, encode, framed, opened, seal, tensors_of
@@ -53,6 +53,7 @@ def learned(context: SiteContext, payload: bytes) -> tuple[Tensors, Tensors]:
     header, body = opened(payload)
     room = sum(parameter.numel() for parameter in context.model.parameters())
     adapter, delta = _parts(tensors_of(header, body, {}, 4 * room))
+    check_delta(context.config, delta)
     try:
         fold(context.model, delta)
         load_tensors(context.model, adapter)

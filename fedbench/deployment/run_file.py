@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedbench.config import RunConfig, parse_config
+from fedbench.deployment.lifetime import usual_turn
 from fedbench.deployment.policy import not_real
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, read_yaml, write_json
@@ -131,4 +132,17 @@ def _resolved(path: Path, found: RunFile) -> RunConfig:
         raise FedbenchError(f"In {path}, under run: {error}") from None
     if told := [*not_real(config)]:
         raise FedbenchError(f"In {path}, under run: {' '.join(told)}")
-    return config
+    return _with_noise(config)
+
+
+def _with_noise(config: RunConfig) -> RunConfig:
+    """The same with the noise that keeps examples within epsilon: no site looks for it itself.
+
+    Raises:
+        FedbenchError: no noise is enough.
+    """
+    privacy = config.private("example")
+    if privacy is None or privacy.noise is not None:
+        return config
+    noise = usual_turn(config, config.partition.sites).noise
+    return config.model_copy(update={"privacy": privacy.model_copy(update={"noise": noise})})

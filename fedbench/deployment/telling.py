@@ -9,6 +9,7 @@ from typing import Any
 
 from fedbench.config import RunConfig
 from fedbench.engines import Failure
+from fedbench.errors import shown
 
 Say = Callable[[str], None]
 
@@ -63,7 +64,7 @@ class AtSite:
         """Count an answer; tell people of training."""
         self.pace = self.pace or Pace(config.rounds)
         if isinstance(found, Failure):
-            self.say(f"A message to {header.get('kind')} was refused. {found.reason}")
+            self.say(f"A message to {shown(header.get('kind'))} was refused. {found.reason}")
             return
         self.sent += len(found)
         if header.get("kind") != "train":

@@ -11,6 +11,7 @@ which a site answers with the bytes that it answered before.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ GONE = (
 )
 _LONGEST = 12 * 3600.0  #: seconds that Flower keeps a message
 _LOOK = 0.5  #: seconds between two looks for who is there
+_MOST = 10  #: times that a site is sent a message; one that is gone each time has failed
+_REASON = 500  #: characters of what a site says of its failure
 
 Answer = Callable[[bytes], bytes | Failure]
 
@@ -55,9 +58,11 @@ Directory = Callable[[], Mapping[str, Present]]
 class _Waiting(NamedTuple):
     """A site whose answer is missing."""
 
-    since: float  #: when it was asked, or since when it is away
-    message: str = ""  #: Flower's name of what it was sent; empty while it is away
-    to: Present | None = None
+    away: float | None  #: since when it is away; None while it is there
+    to: Present | None = None  #: what it was when it was sent its message last
+    #: Flower's names of that message, each time that it was sent and may still be answered
+    messages: tuple[str, ...] = ()
+    times: int = 0  #: that it was sent
 
 
 def content_of(payload: bytes, said: bytes = b"") -> RecordDict:
@@ -80,9 +85,12 @@ def payload_of(content: RecordDict) -> tuple[bytes, bytes]:
     """
     try:
         pieces = [content.config_records[name] for name in sorted(content)]
-        return b"".join(piece[_BYTES] for piece in pieces), bytes(pieces[0][_SAID])
+        payload, said = b"".join(piece[_BYTES] for piece in pieces), pieces[0][_SAID]
     except (KeyError, TypeError, IndexError):
-        raise Unproven("It sent a message that carries no payload.") from None
+        said = None
+    if not isinstance(said, bytes):
+        raise Unproven("It sent a message that carries no payload.")
+    return payload, said
 
 
 def answering_app(
@@ -124,28 +132,39 @@ class OverFlower:
     patience: float = 0.0  #: seconds that a site may be away before it has failed
     #: raises Unproven where an answer is not by the site that it comes from
     check: Callable[[str, bytes, bytes], None] = lambda site, payload, said: None
-    pause: float = 0.05  #: seconds between two looks for replies
+    #: seconds between two looks for replies: looking more often brings no answer sooner, because
+    #: SuperNodes sleep for longer than that, and takes processor time (bench/between.py)
+    pause: float = 0.2
 
     def exchange(
         self, messages: Mapping[str, bytes], deadline: float | None = None
     ) -> Iterator[tuple[str, bytes | Failure]]:
-        """Send each site its message; yield answers in the order in which they arrive."""
-        began = looked = time.monotonic()
-        ends, there = began + (deadline or _LONGEST), self.directory()
+        """Send each site its message; yield answers in the order in which they arrive.
+
+        Answers are taken from Flower one at a time, each when the one before was dealt with: there
+        is never more than one of them in memory, and none is lost with another.
+        """
+        began = time.monotonic()
+        ends = began + deadline if deadline else math.inf
         waiting = {site: _Waiting(began) for site in messages}
+        looked, there = -math.inf, dict[str, Present]()
         while waiting:
             now = time.monotonic()
             if now - looked > _LOOK:
-                there, looked = self.directory(), now
-            for site, one in waiting.items():
-                waiting[site] = self._asked(one, site, messages, there.get(site), ends)
-            found = [*self._arrived(waiting), *self._overdue(waiting, ends, deadline)]
-            for site, answer in found:
-                waiting.pop(site, None)
-                yield site, answer
-            # Whoever was given up just now is away until it is looked for again.
-            there = {s: at for s, at in there.items() if s in waiting and waiting[s].message}
-            if not found:
+                there, looked = {**self.directory()}, now
+            heard = False
+            for site in [*waiting]:
+                waiting[site] = one = self._asked(waiting[site], site, messages, there, ends)
+                waiting[site], answer = self._heard(one, site)
+                if answer is None:
+                    answer = self._overdue(waiting[site], ends, deadline)
+                if waiting[site].away is not None:
+                    there.pop(site, None)  # it is away until it is looked for again
+                if answer is not None:
+                    heard = True
+                    del waiting[site]
+                    yield site, answer
+            if not heard:
                 time.sleep(self.pause)
 
     def _asked(
@@ -153,31 +172,41 @@ class OverFlower:
         one: _Waiting,
         site: str,
         messages: Mapping[str, bytes],
-        here: Present | None,
+        there: Mapping[str, Present],
         ends: float,
     ) -> _Waiting:
         """Who is there has been sent its message since it connected; who is not, is away."""
-        now = time.monotonic()
+        now, here = time.monotonic(), there.get(site)
+        away = one._replace(away=now if one.away is None else one.away)
         if here is None:
-            return one if not one.message else _Waiting(now)
-        if one.to == here:
-            return one
-        left = max(ends - now, 1.0)
-        message = Message(content_of(messages[site]), here.node, "query", ttl=left)
-        (name,) = self.grid.push_messages([message])
-        return _Waiting(now, name, here) if name else one
+            return away
+        if one.to == here:  # and it was never known to be gone
+            return one._replace(away=None)
+        if one.times == _MOST:
+            return away
+        ttl = min(max(ends - now, 1.0), _LONGEST)
+        message = Message(content_of(messages[site]), here.node, "query", ttl=ttl)
+        names = [name for name in self.grid.push_messages([message]) if name]
+        if not names:  # Flower knows of no such node any more
+            return away
+        return _Waiting(None, here, (*one.messages, *names), one.times + 1)
 
-    def _arrived(self, waiting: dict[str, _Waiting]) -> Iterator[tuple[str, bytes | Failure]]:
-        """What came; whoever Flower has given up counts as away."""
-        sites = {one.message: site for site, one in waiting.items() if one.message}
-        for reply in [*self.grid.pull_messages([*sites])] if sites else []:
-            site = sites[reply.metadata.reply_to_message_id]
-            if not reply.has_error():
-                yield site, self._checked(site, reply)
-            elif reply.error.code not in GONE:
-                yield site, Failure(reply.error.reason)
-            else:
-                waiting[site] = _Waiting(time.monotonic())
+    def _heard(self, one: _Waiting, site: str) -> tuple[_Waiting, bytes | Failure | None]:
+        """What came of a site; what Flower has given up will not be answered any more.
+
+        An answer to what was sent earlier counts as well: it was the very same message.
+        """
+        for name in one.messages:
+            for reply in self.grid.pull_messages([name]):
+                if not reply.has_error():
+                    return one, self._checked(site, reply)
+                if reply.error.code not in GONE:
+                    return one, Failure(_sentence(reply.error.reason))
+                left = tuple(other for other in one.messages if other != name)
+                one = one._replace(messages=left)
+        if one.messages:
+            return one, None
+        return one._replace(to=None, away=one.away or time.monotonic()), None
 
     def _checked(self, site: str, reply: Message) -> bytes | Failure:
         try:
@@ -187,14 +216,21 @@ class OverFlower:
             return Failure(str(error))
         return payload
 
-    def _overdue(
-        self, waiting: Mapping[str, _Waiting], ends: float, deadline: float | None
-    ) -> Iterator[tuple[str, Failure]]:
+    def _overdue(self, one: _Waiting, ends: float, deadline: float | None) -> Failure | None:
         now = time.monotonic()
-        within = f" within {deadline:g} seconds" if deadline else ""
-        for site, one in waiting.items():
-            if now >= ends:
-                yield site, Failure(f"It did not answer{within}.")
-            elif not one.message and now - one.since >= self.patience:
-                for_ = f", and was waited for {self.patience:g} seconds" if self.patience else ""
-                yield site, Failure(f"It is not connected{for_}.")
+        if now >= ends:
+            return Failure(f"It did not answer within {deadline:g} seconds.")
+        if one.away is None:
+            return None
+        if one.times == _MOST:
+            return Failure(f"It was sent its message {_MOST} times, and was gone each time.")
+        if now - one.away >= self.patience:
+            for_ = f", and was waited for {self.patience:g} seconds" if self.patience else ""
+            return Failure(f"It is not connected{for_}.")
+        return None
+
+
+def _sentence(reason: str | None) -> str:
+    """What a site says of its failure, on one line and no longer than a sentence is."""
+    told = " ".join((reason or "").split()) or "It failed, and did not say why."
+    return told if len(told) <= _REASON else f"{told[:_REASON]}..."

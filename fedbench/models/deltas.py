@@ -41,20 +41,21 @@ def fold(model: nn.Module, delta: Mapping[str, Tensor]) -> None:
 
     Raises:
         ValueError: a factor belongs to no plain LoRA projection of the model, or does not fit it.
+            Every weight is as it was before.
     """
     last = _FOLDED.get(model, _NOTHING)
     if _same(last.delta, delta):
         return
+    modules = sorted({name.partition(UP)[0] for name in delta if UP in name})
+    for module in modules:  # all of them before any weight is another
+        _check(model, module, delta)
     for module, weight in last.first.items():
         _base(model, module).weight.data = weight
     first = {}
-    for module in sorted({name.partition(UP)[0] for name in delta if UP in name}):
+    for module in modules:
         base = _base(model, module)
-        change = _change(model, module, delta)
-        if change.shape != base.weight.shape or not base.weight.is_floating_point():
-            raise ValueError(f"the delta of {module} does not fit its weight")
         first[module] = base.weight.data
-        base.weight.data = base.weight.data + change.to(base.weight)
+        base.weight.data = base.weight.data + _change(model, module, delta).to(base.weight)
     _FOLDED[model] = _Folded(dict(delta), first)
 
 
@@ -72,12 +73,39 @@ def side_by_side(adapter: Mapping[str, Tensor], delta: Mapping[str, Tensor]) -> 
 
 def _change(model: nn.Module, module: str, delta: Mapping[str, Tensor]) -> Tensor:
     """(alpha / r) B A, in the layout of the weight that it is added to."""
-    (up,) = (tensor for name, tensor in delta.items() if name.startswith(module + UP))
-    (down,) = (tensor for name, tensor in delta.items() if name.startswith(module + DOWN))
+    up, down = _factors(module, delta)
     layer: Any = model.get_submodule(module)
     (scale,) = layer.scaling.values()
     change: Tensor = scale * (up.double() @ down.double())
     return change.T if layer.fan_in_fan_out else change
+
+
+def _factors(module: str, delta: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """B and A of one projection.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    (up,) = (tensor for name, tensor in delta.items() if name.startswith(module + UP))
+    (down,) = (tensor for name, tensor in delta.items() if name.startswith(module + DOWN))
+    return up, down
+
+
+def _check(model: nn.Module, module: str, delta: Mapping[str, Tensor]) -> None:
+    """Make sure that a projection is one of plain LoRA, and that its factors fit its weight.
+
+    Raises:
+        ValueError: they do not.
+    """
+    (up, down), weight = _factors(module, delta), _base(model, module).weight
+    layer: Any = model.get_submodule(module)
+    if not hasattr(layer, "scaling"):
+        raise ValueError(f"the model has no LoRA at {module}")
+    product = up.dim() == 2 == down.dim() and up.shape[1] == down.shape[0]
+    shape = [*up.shape[:1], *down.shape[1:]]
+    fits = [*weight.shape] == (shape[::-1] if layer.fan_in_fan_out else shape)
+    if not (product and fits and weight.is_floating_point()):
+        raise ValueError(f"the delta of {module} does not fit its weight")
 
 
 def _base(model: nn.Module, module: str) -> Any:

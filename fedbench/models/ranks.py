@@ -50,8 +50,16 @@ def _side(name: str) -> int:
 
 
 def _rank(name: str, tensor: Tensor) -> int:
-    """0 for what is no factor of LoRA."""
-    return tensor.shape[_side(name)] if UP in name or DOWN in name else 0
+    """0 for what is no factor of LoRA.
+
+    Raises:
+        ValueError: it is called one, and is no matrix.
+    """
+    if UP not in name and DOWN not in name:
+        return 0
+    if tensor.dim() < 2:
+        raise ValueError(f"{name} has {tensor.dim()} dimensions, and a factor has two")
+    return tensor.shape[_side(name)]
 
 
 def filled_up(factor: Tensor, rank: int, side: int) -> Tensor:

@@ -49,7 +49,7 @@ def debit(
     after = before if key in before else {**before, key: (releases, [*units])}
     now = {unit: epsilon(of, delta, accountant) for unit, of in _by_unit(after, units).items()}
     worst = max(now, key=now.__getitem__, default=None)
-    if limit is not None and worst is not None and now[worst] > limit:
+    if limit is not None and worst is not None and not now[worst] <= limit:
         raise BudgetSpent(
             f"The privacy budget of {worst} is spent: its epsilon would be {now[worst]:.3f} at "
             f"delta {delta:g}, and {limit:g} is the limit. Nothing was released; more takes a "

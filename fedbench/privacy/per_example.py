@@ -1,26 +1,37 @@
 """Privacy of an example within its site: DP-SGD (Abadi et al., arXiv:1607.00133, algorithm 1).
 
 The gradient of every example is computed by itself, clipped over all trained tensors together,
-added up, noised, and divided by the expected size of a batch. Batches are Poisson samples: every
-example is in a batch with the same probability, independently, and a batch may be empty; noise is
-added all the same. One backward pass per example works for whatever is trained; opacus has no hook
-for IA3's vectors or for the written-out gradient of LoRA (:mod:`fedbench.forward.projection`), and
-would leave them out without a word.
+added up, noised, and divided by the expected size of a batch. One that is not finite counts for
+nothing, and nobody but this machine is told. Batches are Poisson samples: every example is in a
+batch with the same probability, independently, and a batch may be empty; noise is added all the
+same. One backward pass per example works for whatever is trained; opacus has no hook for IA3's
+vectors or for the written-out gradient of LoRA (:mod:`fedbench.forward.projection`), and would
+leave them out without a word.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Callable, Sequence, Set
 
 import torch
 from torch import nn
 
 from fedbench.errors import FedbenchError
-from fedbench.privacy.clipping import clipped
+from fedbench.privacy.clipping import clipped, norm
 from fedbench.privacy.noise import Source, noised
 from fedbench.streams import Uniform, uniform
 from fedbench.tokens import Answered
 from fedbench.train import Accumulated, Gradient
+
+_LOG = logging.getLogger("fedbench")
+#: To refuse such a turn would tell of an example, by no noise protected: whoever asks can choose an
+#: adapter under which only what they look for has no finite gradient.
+_LOST = (
+    "The gradients of %d examples are not finite and count for nothing in this step: lower the "
+    "learning rate."
+)
 
 
 def private(
@@ -51,13 +62,17 @@ def private(
             if parameter.requires_grad and name not in frozen
         }
         total = {name: torch.zeros_like(parameter) for name, parameter in trained.items()}
-        losses, flops = torch.zeros(()), 0
+        losses, flops, lost = torch.zeros(()), 0, 0
         for sequence in sequences:
             loss, work, _ = by_batch(model, [sequence])
             own = {name: _taken(name, parameter) for name, parameter in trained.items()}
-            for name, tensor in clipped(own, clip).items():
+            finite = math.isfinite(norm(own))
+            for name, tensor in clipped(own, clip).items() if finite else ():
                 total[name].add_(tensor)
+            lost += not finite
             losses, flops = losses + loss.cpu(), flops + work
+        if lost:
+            _LOG.warning(_LOST, lost)
         for name, tensor in noised(total, noise * clip, source).items():
             trained[name].grad = tensor / expected
         return Accumulated(losses / max(len(sequences), 1), flops)

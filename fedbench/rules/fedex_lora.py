@@ -47,8 +47,9 @@ def fedex_lora() -> Rule:
     """FedAvg of the factors, and the residual added to the backbone."""
     refuses = only_lora_on_plain_weights
     return Rule(
-        "fedex-lora", "each", init, broadcast, local, upload, server, refuses, CLAIMS, as_factors
-    )
+        "fedex-lora", "each", init, broadcast, local, upload, server, refuses, CLAIMS, as_factors,
+        folds=True,
+    )  # fmt: skip
 
 
 def broadcast(state: State, site: str) -> Message:

@@ -47,8 +47,9 @@ def flora() -> Rule:
     """The exact mean of B A, added to the backbone."""
     refuses = only_lora_on_plain_weights
     return Rule(
-        "flora", "each", init, broadcast, local, upload, server, refuses, CLAIMS, as_factors
-    )
+        "flora", "each", init, broadcast, local, upload, server, refuses, CLAIMS, as_factors,
+        folds=True,
+    )  # fmt: skip
 
 
 def init(adapter: State, config: RunConfig) -> State:

@@ -118,6 +118,8 @@ class Rule:
 
     #: whether a site keeps a state of its own after every upload, which its next turn needs
     keeps: bool = False
+    #: whether its server adds to the backbone's frozen weights (:attr:`Message.delta`)
+    folds: bool = False
 
     @property
     def personal(self) -> bool:

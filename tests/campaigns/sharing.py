@@ -66,9 +66,9 @@ def _grid(home, configs):
     grid.multiprocessing = _Forking
     compute = running._compute
 
-    def told(config, directory, progress):
+    def told(config, *given):
         _enter(home, "begun", config)
-        compute(config, directory, progress)
+        compute(config, *given)
         _enter(home, "ended", config)
 
     running._compute = told

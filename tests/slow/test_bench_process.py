@@ -12,9 +12,7 @@ from fedbench.errors import FedbenchError
 
 pytestmark = pytest.mark.slow
 
-_NEEDS_FLOWER = pytest.mark.skipif(
-    not flower_is_there(), reason="the extra flower is not installed"
-)
+_NEEDS_FLOWER = pytest.mark.skipif(not flower_is_there(), reason="the extra bench is not installed")
 _FLOWER = pytest.param(FLOWER, marks=_NEEDS_FLOWER)
 _SIZE = Size("2M", 32, 48, 2, 2)
 

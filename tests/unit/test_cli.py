@@ -184,6 +184,13 @@ def test_the_help_of_run_names_every_field(capsys):
     assert "--task (required)" in shown
 
 
+def test_flower_is_asked_for_where_it_is_not_installed(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["run", "--task", "lookalike_fpb", "--engine", "flower"]) == 2
+    told = 'fedbench: Flower is not installed: pip install "fedbench[flower]".\n'
+    assert capsys.readouterr().err == told
+
+
 @pytest.mark.parametrize("model", [RunConfig, PartitionConfig])
 def test_the_help_says_what_every_field_means(model):
     assert {name for name, said in meanings(model).items() if said} >= {*model.model_fields} - {

@@ -113,7 +113,7 @@ def test_a_delta_that_does_not_fit_is_refused(backbones):
 
 
 def test_a_site_whose_model_has_no_lora_says_that_the_payload_does_not_fit(tmp_path):
-    config = bigram.config()
+    config = bigram.config(rule="flora")
     context = bigram.contexts({"site-00": bigram.sequences((1, 2))}, config, tmp_path)["site-00"]
     delta = {f"table{UP}x": torch.ones(7, 1), f"table{DOWN}x": torch.ones(1, 7)}
     message = Message(bigram.initial(), {}, delta)

@@ -6,10 +6,13 @@ import csv
 import re
 
 import pytest
+import yaml
 
 from fedbench import profiles
-from fedbench.bench import coding, durability, private_step, secure
+from fedbench.bench import between_table, coding, durability, private_step, secure
 from fedbench.bench.scale import FLAT_MEMORY, FLAT_TIME
+from fedbench.deployment.policy import SitePolicy
+from fedbench.deployment.run_file import RunFile
 from fedbench.files import read_json
 from fedbench.paths import CHECKOUT
 from fedbench.report.writing import markdown_lines
@@ -103,3 +106,28 @@ def test_what_protection_costs_is_what_was_measured(bench, page):
 def test_reliability_takes_no_more_of_a_round_than_it_may():
     record = read_json(CHECKOUT / "data" / "costs" / "durability.json")
     assert record["share_of_all_rounds"] <= durability.MOST
+
+
+@pytest.mark.parametrize(
+    ("head", "described"), [("What run.yml says", RunFile), ("What a policy says", SitePolicy)]
+)
+def test_the_page_on_federations_has_every_field_with_its_default(head, described):
+    text = (CHECKOUT / "FEDERATION.md").read_text(encoding="utf-8")
+    section = re.split(r"^#+ ", text.partition(f"## {head}\n")[2], flags=re.MULTILINE)[0]
+    rows = re.findall(r"^\| `(\w+)` \| (?:`(.*?)` )?\|", section, re.MULTILINE)
+    said = {name: yaml.safe_load(default) for name, default in rows}
+    fields = described.model_fields.items()
+    told = {name: None if field.is_required() else field.default for name, field in fields}
+    assert list(said) == list(told)
+    assert said == {name: str(v) if hasattr(v, "parts") else v for name, v in told.items()}
+
+
+def test_what_is_said_of_machines_apart_is_what_was_measured():
+    """``python -m fedbench.bench.between --record`` writes the record."""
+    text = (CHECKOUT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    block = text.partition("<!-- between: printed by python -m fedbench.bench.between -->\n```\n")[
+        2
+    ]
+    record = read_json(CHECKOUT / "data" / "costs" / "between.json")
+    assert block.partition("\n```\n")[0].splitlines() == between_table.table(record)
+    assert all(one["same"] for one in record["rounds"]["found"])

@@ -188,6 +188,55 @@ def test_a_run_interrupted_at_any_exchange_ends_with_the_same_bits(
     assert result(run(config)) == undisturbed
 
 
+def another_way(opened):
+    """Another way for payloads, that says when it is opened."""
+
+    def engine(prepared, model, folder):
+        opened.append(folder)
+        return running.IN_PROCESS.engine(prepared, model, folder)
+
+    return running.Way("another", engine)
+
+
+def test_how_payloads_travel_is_told_by_the_record_and_no_part_of_the_result(
+    configure, monkeypatch, tmp_path
+):
+    found, opened = [], []
+    for name, way in (("one", running.IN_PROCESS), ("two", another_way(opened))):
+        monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / name))
+        found.append(run(configure(), way=way))
+    assert [one.provenance["engine"] for one in found] == ["in-process", "another"]
+    assert len(opened) == 1
+    assert found[0].id == found[1].id
+    assert result(found[0]) == result(found[1])
+
+
+def test_a_run_may_be_begun_one_way_and_go_on_another(configure, monkeypatch, tmp_path):
+    config = configure(rule="scaffold", optimizer="sgd", learning_rate=0.1)
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "whole"))
+    undisturbed = result(run(config))
+    monkeypatch.setenv("FEDBENCH_HOME", str(tmp_path / "cut"))
+    with monkeypatch.context() as patch:
+        patch.setattr("fedbench.federation.phase", _stop_in_the_second_round())
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    opened = []
+    assert result(run(config, way=another_way(opened))) == undisturbed
+    assert len(opened) == 1
+
+
+def test_where_nobody_trains_no_payload_travels(configure):
+    opened = []
+    run(configure(setting="base"), way=another_way(opened))
+    assert opened == []
+
+
+def test_a_way_that_nobody_knows_is_told():
+    config = RunConfig(task="lookalike_fpb", backbone="fedbench-llama")
+    with pytest.raises(FedbenchError, match="'carrier pigeon' is not known: in-process, or flower"):
+        fedbench.run(config, engine="carrier pigeon")
+
+
 def test_nothing_but_the_record_is_left_behind(configure):
     found = run(configure())
     left = {str(p.relative_to(found.source)) for p in found.source.rglob("*") if p.is_file()}

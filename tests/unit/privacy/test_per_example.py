@@ -115,3 +115,17 @@ def test_every_example_is_in_every_batch_with_the_same_probability():
     assert sizes.var() == pytest.approx(20 * 0.3 * 0.7, rel=0.15)
     assert batches == poisson_batches(20, 0.3, 2000, 0, "site")
     assert batches != poisson_batches(20, 0.3, 2000, 0, "other")
+
+
+def test_an_example_without_a_finite_gradient_counts_for_nothing_and_no_server_is_told(caplog):
+    """Whoever chose the adapter could have seen to it that only one example has none."""
+    config, model = bigram.config(), bigram.Bigram()
+    gradient = protected(config, model, 0.1)
+    without, _ = gradients(model, gradient, SEQUENCES[1:])
+    with torch.no_grad():
+        model.table[SEQUENCES[0].tokens[0]] = float("inf")
+    found, _ = gradients(model, gradient, SEQUENCES[:2])
+    alone, _ = gradients(model, gradient, SEQUENCES[1:2])
+    assert all(torch.equal(found[name], alone[name]) for name in without)
+    assert all(torch.isfinite(tensor).all() for tensor in found.values())
+    assert "1 examples are not finite" in caplog.text
