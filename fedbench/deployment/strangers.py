@@ -21,12 +21,15 @@ _MOST = 20  #: whoever makes up keys fills no screen
 
 @dataclass
 class Strangers:
-    """Looks through what a SuperLink says for keys that it does not know."""
+    """Looks through what a SuperLink says, from now on, for keys that it does not know."""
 
     log: Path
     say: Say
-    begin: int  #: where in the log to begin
     told: set[str] = field(default_factory=set)
+    begin: int = field(init=False)  #: where in the log to look next
+
+    def __post_init__(self) -> None:
+        self.begin = self.log.stat().st_size if self.log.exists() else 0
 
     def look(self) -> None:
         """Tell who tried to connect since the last look."""

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from fedbench.deployment.certificates import hosts_of, new_certificate
 from fedbench.deployment.issuing import issue_server, issue_site
-from fedbench.deployment.keys import authority, server_key
+from fedbench.deployment.keys import authority, fingerprint, server_key
 from tests.federations import simulated, world
 from tests.relay import Line, Relay
 
@@ -218,6 +218,9 @@ def test_whoever_cannot_prove_itself_is_told_the_remedy_in_one_sentence(tmp_path
 
         elsewhere = here.site(A, None, "127.0.0.2", *key)
         refused(elsewhere, "is not for that name", "keys server --renew --host NAME")
+        stranger = fingerprint(here.folder / "other" / f"{A}.pub")
+        server.says(stranger)
+        assert server.said().count("was not let in") == 1
         assert "takes part" not in server.said()
 
 

@@ -28,7 +28,7 @@ def said():
 @pytest.fixture
 def strangers(tmp_path, said):
     (tmp_path / "link.log").write_text("INFO: started\n")
-    return Strangers(tmp_path / "link.log", said.append, 0)
+    return Strangers(tmp_path / "link.log", said.append)
 
 
 def add(strangers, text):
