@@ -36,7 +36,7 @@ from fedbench.errors import FedbenchError
 from fedbench.files import write_json
 
 KEYS = "keys.json"  #: public keys of nodes that may connect
-_START = 60.0  #: seconds that a SuperLink has to begin
+_START = 300.0  #: seconds that a SuperLink has to begin
 _TAKEN = 5.0  #: seconds that its port may be taken yet
 _PAUSE = 0.1
 #: What Flower calls an app, which it demands and sends to nodes. Ours holds no code: servers and
