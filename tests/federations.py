@@ -186,6 +186,7 @@ def world(
     policy: Mapping[str, Any] = PLAIN,
     rows: int = 60,
     run: Mapping[str, Any] | None = None,
+    listens: str = "127.0.0.1",
     **file: Any,
 ) -> Iterator[World]:
     """A server's and its sites' folders with all that they need; all is ended after the block.
@@ -198,6 +199,7 @@ def world(
         policy: of every site, beside the backbone, which it allows.
         rows: of every site.
         run: fields of the run beside those that make it small.
+        listens: address of the server; its certificate is for 127.0.0.1 alone.
         file: fields of run.yml beside run, sites and address.
     """
     backbone = toys.make_backbone(folder / "backbone")
@@ -221,7 +223,7 @@ def world(
     told = {
         "run": {**small, **(run or {})},
         "sites": {name: f"{name}.pub" for name in names},
-        "address": f"127.0.0.1:{here.port}",
+        "address": f"{listens}:{here.port}",
         **file,
     }
     (server / "run.yml").write_text(yaml.safe_dump(told))
