@@ -13,14 +13,16 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 from fedbench.config import RunConfig
 from fedbench.deployment import results
+from fedbench.deployment.children import log_of
 from fedbench.deployment.joining import Joining
 from fedbench.deployment.keys import as_registered, public_key, server_certificates, warning
 from fedbench.deployment.link import Certificates, Link, link
 from fedbench.deployment.proposing import KEPT, Proposal, asked_by
 from fedbench.deployment.run_file import RunFile, claim
 from fedbench.deployment.signing import check, name_of
+from fedbench.deployment.strangers import Strangers
 from fedbench.deployment.telling import AtServer, Say
-from fedbench.engines.over_flower import OverFlower
+from fedbench.engines.over_flower import Directory, OverFlower, Present
 from fedbench.errors import FedbenchError
 from fedbench.exporting import write_adapter
 from fedbench.federation import Federated, federate
@@ -88,7 +90,7 @@ def serve(server: Coordinator, say: Say) -> Path:
             with attached(config) as model:
                 initial = trained_tensors(model)
             with _connected(server, say) as (connection, joining, engine):
-                _gathered(server, joining, say)
+                _gathered(server, joining, engine.directory, say)
                 sites = list(server.keys)
                 tally = AtServer(say, config, sites, connection.traffic)
                 made_by = short(sha256_json([config.id, code_of(config), digest(config.backbone)]))
@@ -123,8 +125,9 @@ def _connected(server: Coordinator, say: Say) -> Iterator[tuple[Link, Joining, O
         simulated=False,
     )
     registered = [as_registered(key) for key in server.keys.values()]
-    host, port = file.listens
-    with link(host, port, server.certificates, registered, file.folder / "flower") as connection:
+    (host, port), home = file.listens, file.folder / "flower"
+    strangers = Strangers(log_of("link", home), say)
+    with link(host, port, server.certificates, registered, home) as connection:
         say(f"Run {config.id} listens on {file.address}.")
         called = file.named
         joining = Joining(connection.grid, connection.nodes, proposal, server.keys, say, called)
@@ -132,14 +135,14 @@ def _connected(server: Coordinator, say: Say) -> Iterator[tuple[Link, Joining, O
         def proven(site: str, payload: bytes, said: bytes) -> None:
             check(server.keys[site], payload, said)
 
-        yield (
-            connection,
-            joining,
-            OverFlower(connection.grid, joining.directory, file.patience, proven),
-        )
+        def directory() -> dict[str, Present]:
+            strangers.look()
+            return joining.directory()
+
+        yield connection, joining, OverFlower(connection.grid, directory, file.patience, proven)
 
 
-def _gathered(server: Coordinator, joining: Joining, say: Say) -> None:
+def _gathered(server: Coordinator, joining: Joining, directory: Directory, say: Say) -> None:
     """Wait until as many sites have joined as the federation begins with.
 
     Raises:
@@ -148,7 +151,7 @@ def _gathered(server: Coordinator, joining: Joining, say: Say) -> None:
     called = server.file.named
     needed = server.file.begin_with or len(called)
     reminded = -_REMIND
-    while len(there := joining.directory()) < needed:
+    while len(there := directory()) < needed:
         if len(called) - len(joining.refusals) < needed:
             whys = [f"{called[site]}: {why}" for site, why in joining.refusals.items()]
             raise FedbenchError(

@@ -20,7 +20,7 @@ from fedbench.deployment.door import Door
 from fedbench.deployment.guarding import Answer, Guard
 from fedbench.deployment.hurrying import within
 from fedbench.deployment.lifetime import spent_of_life
-from fedbench.deployment.mishaps import for_good, passing
+from fedbench.deployment.mishaps import for_good, lost, passing
 from fedbench.deployment.node import Entrance, answer_messages, node
 from fedbench.deployment.own_data import own_context, own_test, training_digest
 from fedbench.deployment.proposing import RESULT, Proposal
@@ -166,7 +166,7 @@ def _answer_until(
 def _going(started: Popen[bytes], heard: _Heard, ending: _Ending) -> bool:
     if not ending.since and time.monotonic() - heard.looked > _LISTEN:
         heard.listen()
-    return not ending.over and started.poll() is None
+    return not ending.over and not lost(heard.said) and started.poll() is None
 
 
 @dataclass

@@ -238,10 +238,17 @@ def fingerprint(path: Path) -> str:
         FedbenchError: it is missing, cannot be read or holds neither.
     """
     if b"-----BEGIN CERTIFICATE-----" in _content(path):
-        told = certificates(path)[0].public_bytes(Encoding.DER)
-    else:
-        ssh = public_key(path).public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-        told = base64.b64decode(ssh.split()[1])
+        return _digits(certificates(path)[0].public_bytes(Encoding.DER))
+    return fingerprint_of(public_key(path))
+
+
+def fingerprint_of(key: ec.EllipticCurvePublicKey) -> str:
+    """The same of a public key, as it is told of its file."""
+    ssh = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    return _digits(base64.b64decode(ssh.split()[1]))
+
+
+def _digits(told: bytes) -> str:
     digits = hashlib.sha256(told).hexdigest()
     return " ".join(digits[start : start + 4] for start in range(0, len(digits), 4))
 

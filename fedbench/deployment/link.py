@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -34,7 +36,8 @@ from fedbench.errors import FedbenchError
 from fedbench.files import write_json
 
 KEYS = "keys.json"  #: public keys of nodes that may connect
-_START = 60.0  #: seconds that a SuperLink has to begin
+_START = 300.0  #: seconds that a SuperLink has to begin
+_TAKEN = 5.0  #: seconds that its port may be taken yet
 _PAUSE = 0.1
 #: What Flower calls an app, which it demands and sends to nodes. Ours holds no code: servers and
 #: sites run what they have installed and nothing else.
@@ -96,9 +99,10 @@ def link(
         home: folder for Flower's files.
 
     Raises:
-        FedbenchError: the SuperLink does not begin, or ended inside the block; with the last that
-            it said.
+        FedbenchError: the address cannot be had, or the SuperLink does not begin or ended inside
+            the block; with the last that it said.
     """
+    _check_free(host, port)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)  # payloads lie in it for a while
     secret = new_secret(home / "secret")
     tls = [str(file) for file in certificates] if certificates else []
@@ -125,6 +129,34 @@ def link(
             ) from None
         finally:
             control.close()
+
+
+def _check_free(host: str, port: int) -> None:
+    """Make sure that nobody else listens there, whose runs would be taken for those of this server.
+
+    The SuperLink of a server that was killed just now has a moment to end.
+
+    Raises:
+        FedbenchError: somebody does, or the machine has no such address.
+    """
+    ends = time.monotonic() + _TAKEN
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    while True:
+        try:
+            socket.create_server((host, port), family=family).close()
+            return
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise FedbenchError(
+                    f"This machine cannot listen on {host}:{port} ({error.strerror}): change "
+                    "address in the run file."
+                ) from None
+            if time.monotonic() > ends:
+                raise FedbenchError(
+                    f"Another program listens on {host}:{port}: end it, or change address in the "
+                    "run file."
+                ) from None
+        time.sleep(_PAUSE)
 
 
 def _own(host: str) -> str:

@@ -18,11 +18,15 @@ _FOR_GOOD: Mapping[str, str] = {
     "this one with python -m fedbench keys server --renew --host NAME.",
     r"CERTIFICATE_VERIFY_FAILED": "{server} is not vouched for by {authority}: it is not the "
     "server that this file came from; compare its fingerprint by telephone.",
+    r"401 Unauthorized": "{server} does not take this site's proof of its key: the clock of one "
+    "of both machines is wrong; set it, and start this site again.",
     r"WRONG_VERSION_NUMBER|packet length too long": "{server} speaks no TLS: it was started with "
     "--plain-text, or is another program.",
     r"Unable to parse the private key": "{key} is not a private key that Flower reads: make a pair "
     "with python -m fedbench keys site.",
 }
+#: A node goes on as if nothing were, and the server would wait for ever.
+_LOST = re.compile(r"Failed to (receive|send) message")
 _BROKEN = re.compile(r"Connection attempt failed")
 _MENDED = re.compile(r"Connection successful|SuperNode ID")
 
@@ -34,6 +38,11 @@ def for_good(said: str, entrance: Entrance) -> str | None:
             public = entrance.key.with_suffix(".pub") if entrance.key else "its public key"
             return sentence.format(server=entrance.server, key=public, authority=entrance.authority)
     return None
+
+
+def lost(said: str) -> bool:
+    """Whether a message was given up, so that only who connects anew is sent it again."""
+    return _LOST.search(said) is not None
 
 
 def passing(said: str, entrance: Entrance) -> str:
