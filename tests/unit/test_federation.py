@@ -400,8 +400,11 @@ def test_progress_is_told_round_by_round(tmp_path):
     told = []
     config = bigram.config(rounds=4)
     contexts = bigram.contexts(HELD, config, tmp_path / "sites")
-    federate(config, InProcess(contexts), list(HELD), bigram.initial(), tmp_path / "s", told.append)
-    assert told == [0.25, 0.5, 0.75, 1.0]
+    done = federate(
+        config, InProcess(contexts), list(HELD), bigram.initial(), tmp_path / "s", told.append
+    )
+    assert told == list(done.log)
+    assert [record["round"] for record in told] == [0, 1, 2, 3]
 
 
 # A rule with memory on every side: each site counts its turns and adds what it has counted; the
