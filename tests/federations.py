@@ -206,7 +206,7 @@ def world(
     task = toys.make_task(folder / "task")
     here = World(folder, names, free_port())
     server = folder / "server"
-    issue_server(server / "keys", ["127.0.0.1"], days=30)
+    issue_server(server / "keys", ["127.0.0.1"], days=365)
     for number, name in enumerate(names):
         _site(folder / name, name, number, rows)
         shutil.copy(task, folder / name)

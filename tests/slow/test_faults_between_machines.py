@@ -114,14 +114,16 @@ def test_without_a_site_that_is_killed_and_never_back_the_federation_goes_on(tmp
 
 @at_full_size
 def test_a_site_that_joins_late_takes_part_from_then_on(tmp_path):
-    with world(tmp_path / "world", run={"rounds": 4}, begin_with=1, patience=2) as here:
+    with world(tmp_path / "world", run={"rounds": 8}, begin_with=1, patience=2) as here:
         server, b = here.server(), here.site(B)
-        server.says("Round 1 of 4")
+        server.says(f"{B} takes part")
         a = here.site(A)
         well(here, server, a, b)
         rounds = sorted({one.round for one in here.record(A) if one.kind == "update"})
-        assert rounds == [*range(rounds[0], 4)]
+        assert rounds == [*range(rounds[0], 8)]
         assert rounds[0] >= 1
+        cohorts = [one["cohort"] for one in here.report()["rounds"]]
+        assert cohorts == [["site-01"]] * rounds[0] + [["site-00", "site-01"]] * len(rounds)
         assert here.adapter(A) == here.adapter(B) == here.adapter()
 
 
