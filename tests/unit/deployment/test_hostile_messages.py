@@ -213,6 +213,31 @@ def test_the_same_message_again_has_the_same_answer_and_costs_nothing(world, hou
     assert (house.folder / lifetime.LEDGER).read_bytes() == now
 
 
+def test_a_run_within_the_budget_goes_on_after_its_server_or_the_site_was_stopped(
+    world, housed, did
+):
+    """Asked again in the middle of it, a site counts what the run has spent already once."""
+    run = world.config(privacy=NOISY)
+    adapter = world.adapter(run)
+    sites = len(world.proposal(run).sites)
+    ahead = lifetime.foreseen(housed().folder, housed(epsilon=99.0).policy, run, sites)
+    house = housed(epsilon=ahead * 1.01)
+    with open_site(house) as found:
+        agreed(found, world, run)
+        assert found.told(to_train(run, adapter))[0]["kind"] == "update"
+        agreed(found, world, run)  # of a server that was started again
+        assert not found.ending.refused
+    with open_site(house) as found:
+        header, why = found.told(to_train(run, adapter, round=1, turn=1))
+        assert header.get("kind") == "update", why
+        agreed(found, world, run)
+        # The same run under another name is another, and too much.
+        header, why = found.told(world.proposal(world.config(privacy=NOISY, seed=1)).payload())
+        assert header["kind"] == "refuse"
+        assert "epsilon: after this run" in why
+    assert did == ["train", "train"]
+
+
 def test_no_number_of_turns_exceeds_the_epsilon_of_the_data(world, housed, did):
     run = world.config(privacy={**NOISY, "noise": 3.0})
     adapter = world.adapter(run)
