@@ -298,6 +298,9 @@ def test_a_result_is_taken_once_and_the_site_goes_on_whatever_comes_then(
         assert not found.ending.over
         assert not found.ending.why
         assert found.told(written(result, tensors))[0]["kind"] == "kept"
+        assert found.ending.since
+        assert not found.ending.refused
+        assert "test items, the backbone answers" in found.ending.why
         folder = found.house.folder / "runs" / config.id / "adapter"
         kept = {path: path.read_bytes() for path in folder.iterdir()}
         huge = {name: tensor + 1e30 for name, tensor in tensors.items()}
@@ -306,6 +309,24 @@ def test_a_result_is_taken_once_and_the_site_goes_on_whatever_comes_then(
         assert {path: path.read_bytes() for path in folder.iterdir()} == kept
         assert "replay" in found.told(to_train(config, adapter))[1]
     assert did == []
+
+
+def test_a_site_that_was_killed_once_it_had_the_result_ends_when_it_is_told_again(
+    world, config, adapter, housed
+):
+    result = {"kind": "result", "run": config.id, "round": config.rounds}
+    payload = written(result, with_adapter(adapter, {}))
+    house = housed()
+    with open_site(house) as found:
+        agreed(found, world, config)
+        first = found.answer(payload)
+        folder = house.folder / "runs" / config.id / "adapter"
+        whole = found.ending.why
+    with open_site(house) as found:  # a process of its own, which has nothing but files
+        assert found.answer(payload) == first
+        assert found.ending.since
+        assert found.ending.why == f"The federation has ended. Its adapter is in {folder}."
+        assert whole.startswith(f"{found.ending.why} Of this site's own")
 
 
 KINDS = ("train", "validate", "result", "advertise", "share", "unmask", "propose", "personalise")
