@@ -88,11 +88,12 @@ def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answ
 
     def objections(proposal: Proposal) -> list[str]:
         found = consenting.objections(house, proposal)
-        if found:
-            ending.now(" ".join(found), refused=True)
-        else:
+        if not found:
             say(f"Run {proposal.config.id}: {consenting.in_words(proposal)}.")
         return found
+
+    def refusing(reasons: list[str]) -> None:
+        ending.now(" ".join(reasons), refused=True)
 
     def enter(config: RunConfig, site: str) -> SiteContext:
         models.close()
@@ -122,7 +123,8 @@ def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answ
         models.close()  # no model has two adapters
         door.leave()
 
-    door = Door(name_of(house.key.public_key()), house.folder, objections, enter, around)
+    own = name_of(house.key.public_key())
+    door = Door(own, house.folder, objections, enter, refusing, around)
     return guard.recorded(door.answer)
 
 
