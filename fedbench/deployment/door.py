@@ -77,9 +77,9 @@ class Door:
         return reasons
 
     def _enter(self, proposal: Proposal) -> None:
-        if proposal.config.id not in self._entered:
+        site, known = proposal.sites[self.key], self._entered.get(proposal.config.id)
+        if known is None or known.site != site:
             self._entered.clear()  # one model at a time
-            site = proposal.sites[self.key]
             self._entered[proposal.config.id] = self.enter(proposal.config, site)
 
     def _too_many(self, run: str) -> Iterator[str]:

@@ -285,6 +285,17 @@ def test_a_second_proposal_changes_nothing_of_what_the_policy_allows(
         assert found.told(to_train(config, adapter))[0]["kind"] == "update"
 
 
+def test_a_site_that_is_named_otherwise_later_answers_under_that_name(
+    world, config, adapter, housed
+):
+    renamed = {OTHERS[0]: "site-00", OWN: "site-01", OTHERS[1]: "site-02"}
+    with open_site(housed()) as found:
+        agreed(found, world, config)
+        assert found.told(to_train(config, adapter))[0]["site"] == "site-00"
+        agreed(found, world, config, sites=renamed)
+        assert found.told(to_train(config, adapter, round=1, turn=1))[0]["site"] == "site-01"
+
+
 def test_a_result_is_taken_once_and_the_site_goes_on_whatever_comes_then(
     world, config, adapter, housed, did
 ):
