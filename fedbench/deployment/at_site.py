@@ -84,14 +84,16 @@ def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answ
     guard = Guard(house.policy, house.folder, training_digest(house.task))
     spent = partial(spent_of_life, house.folder, house.policy)
     tally = AtSite(say, spent, house.policy.epsilon)
+    worths: dict[str, str] = {}  # by run: what its adapter is worth here
 
     def objections(proposal: Proposal) -> list[str]:
         found = consenting.objections(house, proposal)
-        if found:
-            ending.now(" ".join(found), refused=True)
-        else:
+        if not found:
             say(f"Run {proposal.config.id}: {consenting.in_words(proposal)}.")
         return found
+
+    def refusing(reasons: list[str]) -> None:
+        ending.now(" ".join(reasons), refused=True)
 
     def enter(config: RunConfig, site: str) -> SiteContext:
         models.close()
@@ -102,13 +104,18 @@ def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answ
         return replace(context, chance=REAL, around=limit)
 
     def around(context: SiteContext, payload: bytes, answer: Answer) -> bytes | Failure:
-        began, (header, _) = time.monotonic(), opened(payload)
+        began, (header, _), run = time.monotonic(), opened(payload), context.config.id
         if header.get("kind") == RESULT:
-            answer = partial(_ended, house, context, leave, ending)
+            answer = partial(_keep, house, context, leave, partial(worths.__setitem__, run))
         try:
             found: bytes | Failure = guard.answered(context, payload, answer)
         except BadPayload as error:
             found = Failure(str(error))
+        else:
+            if header.get("kind") == RESULT:  # kept just now, or by a process that was killed then
+                folder = _adapter(house, run)
+                told = f"The federation has ended. Its adapter is in {folder}."
+                ending.now(f"{told} {worths.get(run, '')}".rstrip())
         tally.answered(context.config, header, found, time.monotonic() - began)
         return found
 
@@ -116,28 +123,34 @@ def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answ
         models.close()  # no model has two adapters
         door.leave()
 
-    door = Door(name_of(house.key.public_key()), house.folder, objections, enter, around)
+    own = name_of(house.key.public_key())
+    door = Door(own, house.folder, objections, enter, refusing, around)
     return guard.recorded(door.answer)
 
 
-def _ended(
+def _adapter(house: House, run: str) -> Path:
+    """Where a site keeps what a run has learned."""
+    return house.folder / "runs" / run / ADAPTER
+
+
+def _keep(
     house: House,
     context: SiteContext,
     leave: Callable[[], None],
-    ending: _Ending,
+    tell: Callable[[str], None],
     payload: bytes,
 ) -> bytes:
-    """Keep what the federation has learned, and see what it is worth here."""
+    """Keep what the federation has learned, and tell what it is worth here."""
     config, items = context.config, own_test(context.config, house.task)
     adapter, delta = learned(context, payload)
     before, after = worth(context, items, adapter, delta)
     leave()
-    folder = house.folder / "runs" / config.id / ADAPTER
+    folder = _adapter(house, config.id)
     if not folder.exists():
         write_adapter(folder, config, adapter, delta, readme(config))
-    ending.now(
-        f"The federation has ended. Its adapter is in {folder}. Of this site's own {len(items)} "
-        f"test items, the backbone answers {before} rightly without it and {after} with it."
+    tell(
+        f"Of this site's own {len(items)} test items, the backbone answers {before} rightly "
+        f"without it and {after} with it."
     )
     return kept(context.site, payload)
 

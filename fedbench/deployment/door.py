@@ -36,6 +36,7 @@ class Door:
     folder: Path  #: of the site; runs have folders in it
     objections: Objections
     enter: Enter
+    refusing: Callable[[list[str]], None]  #: told every reason, whenever a run is refused
     #: around the answer to a message of a run
     around: Callable[[SiteContext, bytes, Callable[[bytes], bytes | Failure]], bytes | Failure]
     _entered: dict[str, SiteContext] = field(default_factory=dict)
@@ -58,6 +59,13 @@ class Door:
     def _agree(self, header: Mapping[str, Any]) -> bytes:
         """Agree to a proposal, once all is there that its run needs; or say why not."""
         proposal = read_proposal(header)
+        if reasons := self._kept_out(proposal):
+            return refused(proposal, self.key, reasons)
+        write_json(self._run(proposal.config.id) / _AGREED, proposal.header())
+        return agreed(proposal, self.key)
+
+    def _kept_out(self, proposal: Proposal) -> list[str]:
+        """Enter a run; or why not, which whoever runs the site is told too."""
         reasons = self._against(proposal) or [*self._too_many(proposal.config.id)]
         if not reasons:
             try:
@@ -65,14 +73,13 @@ class Door:
             except FedbenchError as error:
                 reasons = [str(error)]
         if reasons:
-            return refused(proposal, self.key, reasons)
-        write_json(self._run(proposal.config.id) / _AGREED, proposal.header())
-        return agreed(proposal, self.key)
+            self.refusing(reasons)
+        return reasons
 
     def _enter(self, proposal: Proposal) -> None:
-        if proposal.config.id not in self._entered:
+        site, known = proposal.sites[self.key], self._entered.get(proposal.config.id)
+        if known is None or known.site != site:
             self._entered.clear()  # one model at a time
-            site = proposal.sites[self.key]
             self._entered[proposal.config.id] = self.enter(proposal.config, site)
 
     def _too_many(self, run: str) -> Iterator[str]:
@@ -102,9 +109,8 @@ class Door:
             if not path.exists():
                 raise BadPayload("A message is of a run that this site never agreed to.")
             proposal = read_proposal(read_json(path))
-            if reasons := self._against(proposal):
+            if reasons := self._kept_out(proposal):
                 raise BadPayload(" ".join(reasons))
-            self._enter(proposal)
         return self._entered[run]
 
     def _run(self, run: str) -> Path:

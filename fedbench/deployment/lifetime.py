@@ -27,8 +27,8 @@ from fedbench.deployment.policy import SitePolicy
 from fedbench.errors import FedbenchError
 from fedbench.hashing import short
 from fedbench.locks import locked
-from fedbench.privacy.accounting import Accountant, Releases
-from fedbench.privacy.ledger import BudgetSpent, debit, total
+from fedbench.privacy.accounting import Accountant, Releases, epsilon
+from fedbench.privacy.ledger import BudgetSpent, debit, made, total
 from fedbench.privacy.turn import releases
 from fedbench.protection import PrivacyConfig
 from fedbench.receiving import check
@@ -66,7 +66,7 @@ def spend_of_life(
     with locked(folder / f"{LEDGER}.lock"):
         if cost is None:  # without a pass over the examples nothing of them is told
             return total(path, _UNIT, policy.delta, _ACCOUNTANT)
-        turn = f"{config.id}/{header['round']}/{short(data)}/{secrets.token_hex(8)}"
+        turn = f"{_keys_of(config)}{header['round']}/{short(data)}/{secrets.token_hex(8)}"
         rest = (policy.delta, _ACCOUNTANT, policy.epsilon)
         try:
             return debit(path, turn, cost, [_UNIT], *rest)[_UNIT]
@@ -93,7 +93,9 @@ def spent_of_life(folder: Path, policy: SitePolicy) -> float | None:
 def foreseen(folder: Path, policy: SitePolicy, config: RunConfig, sites: int) -> float | None:
     """The epsilon of the data once a run is done, if it draws this site in every round.
 
-    None for a run without privacy of examples, which has none.
+    None for a run without privacy of examples, which has none. What the run has spent already is
+    part of it: a site is asked again whenever it or its server was stopped. It may be more than the
+    whole run, as a turn done twice costs twice.
 
     Args:
         folder: of the site.
@@ -107,8 +109,11 @@ def foreseen(folder: Path, policy: SitePolicy, config: RunConfig, sites: int) ->
     if config.private("example") is None:
         return None
     turn = usual_turn(config, sites)
-    run = turn._replace(times=turn.times * config.rounds)
-    return total(folder / LEDGER, _UNIT, policy.delta, _ACCOUNTANT, [run])
+    whole = turn._replace(times=turn.times * config.rounds)
+    path, own = folder / LEDGER, _keys_of(config)
+    so_far = made(path, _UNIT, lambda key: key.startswith(own))
+    others = made(path, _UNIT, lambda key: not key.startswith(own))
+    return max(epsilon([*others, *run], policy.delta, _ACCOUNTANT) for run in ([whole], so_far))
 
 
 def usual_turn(config: RunConfig, sites: int) -> Releases:
@@ -117,6 +122,11 @@ def usual_turn(config: RunConfig, sites: int) -> Releases:
     return releases(
         config, _private(config), {"local_passes": config.passes / (config.rounds * share)}
     )
+
+
+def _keys_of(config: RunConfig) -> str:
+    """What the keys of a run's entries begin with."""
+    return f"{config.id}/"
 
 
 def _private(config: RunConfig) -> PrivacyConfig:

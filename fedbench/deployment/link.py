@@ -30,7 +30,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from fedbench.deployment.arriving import PromptGrid
 from fedbench.deployment.children import child, last_said
-from fedbench.deployment.runtime import Runtime, new_secret, task_client, tokens
+from fedbench.deployment.runtime import Runtime, give_up, new_secret, task_client, tokens
 from fedbench.engines.over_flower import Present
 from fedbench.errors import FedbenchError
 from fedbench.files import write_json
@@ -118,8 +118,8 @@ def link(
         try:
             _begun(control, started, home)
             run = _new_run(control)
-            with _grid(Runtime(address, secret, authority), run) as grid:
-                _give_up_without(started, grid)
+            with _grid(Runtime(address, secret, authority, started), run) as grid:
+                give_up(grid._retry_invoker, lambda _: started.poll() is not None)
                 yield Link(grid, control, run)
         except httpx.TransportError:
             if started.poll() is None:
@@ -192,17 +192,6 @@ def _new_run(control: ControlHttpClient) -> int:
     content, _ = build_fab_from_files({"pyproject.toml": _APP.encode(), "nothing.py": b""})
     fab = Fab(hash_str=hashlib.sha256(content).hexdigest(), content=content)
     return int(control.StartRun(StartRunRequest(fab=fab)).run_id)
-
-
-def _give_up_without(started: Popen[bytes], grid: PromptGrid) -> None:
-    """Let a grid try again, which it does for ever, only while there is a SuperLink to answer."""
-    calls = grid._retry_invoker
-    hopeless = calls.should_giveup
-
-    def give_up(error: Exception) -> bool:
-        return started.poll() is not None or bool(hopeless and hopeless(error))
-
-    calls.should_giveup = give_up
 
 
 @contextmanager

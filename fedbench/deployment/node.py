@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from subprocess import Popen
 
+import httpx
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from flwr.common.serde import context_from_proto
@@ -18,7 +19,11 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import (
     make_confirm_message_received_fn_protobuf,
     make_pull_object_fn_protobuf,
 )
-from flwr.supercore.inflatable.inflatable_utils import pull_and_inflate_object_from_tree
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectPushError,
+    pull_and_inflate_object_from_tree,
+)
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
@@ -29,6 +34,7 @@ from fedbench.deployment.runtime import Runtime, free_port, new_secret, task_cli
 _COMPLETED = "completed"
 _LOOK = 0.1  #: seconds between two looks for a message; each takes processor time of the machine
 _PAUSE = 0.02  #: the same for parts of one that was named, which are about to be there
+_BROKEN = (httpx.HTTPError, ObjectPullError, ObjectPushError)
 _LONGEST_PAUSE = 0.5  #: the same, while a large one is on its way
 
 
@@ -58,15 +64,27 @@ def node(entrance: Entrance, home: Path) -> Iterator[tuple[Popen[bytes], Runtime
         "--host", "127.0.0.1", "--port", str(port),
     ]  # fmt: skip
     with child("node", options, home) as started:
-        yield started, Runtime(f"127.0.0.1:{port}", secret)
+        yield started, Runtime(f"127.0.0.1:{port}", secret, started=started)
 
 
 def answer_messages(runtime: Runtime, app: ClientApp, going: Callable[[], bool]) -> None:
-    """Answer every message of a SuperNode with ``app``, one after the other."""
+    """Answer every message of a SuperNode with ``app``, one after the other.
+
+    Until ``going`` says no, or a message cannot be had of the SuperNode or its reply not given to
+    it, because it ended or knows the message no more. Nothing is lost by that: whoever connects
+    anew is sent the message again.
+    """
     for token in tokens(runtime, TaskType.CLIENT_APP, _LOOK, going):
         with task_client(runtime, token) as client:
-            message, context = _pulled(client)
-            push_message(client, app(message, context), context)
+            try:
+                message, context = _pulled(client)
+            except _BROKEN:
+                return
+            reply = app(message, context)
+            try:
+                push_message(client, reply, context)
+            except _BROKEN:
+                return
             push_task_output(client, None, _COMPLETED, "")
 
 

@@ -8,6 +8,7 @@ from fedbench.durable import make_folder
 from fedbench.errors import FedbenchError
 from fedbench.files import on_disk, write_bytes
 
+_WRITABLE = 0o022  #: by others than the owner of a folder
 TEXT = """\
 # What this site lets a federation do with its data. Only this site can write this file; whatever
 # is not allowed here is refused before anything is computed. A line that begins with # is a
@@ -55,5 +56,5 @@ def write_policy(path: Path) -> None:
         raise FedbenchError(f"{path} is there already: it stays as it is.")
     with on_disk(path):
         make_folder(path.parent)
-        path.parent.chmod(0o755)
+        path.parent.chmod(path.parent.stat().st_mode & ~_WRITABLE)
     write_bytes(path, TEXT.encode())

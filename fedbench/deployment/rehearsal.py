@@ -223,6 +223,7 @@ def be_site(server: str, keys: str, site: str, folder: str, home: str) -> None:
         Path(home) / "door",
         _only_simulations,
         enter,
+        lambda reasons: None,  # its parent is told by the server
         lambda context, payload, answer: answer(payload),
     )
     app = answering_app(door.answer, partial(signature, key))

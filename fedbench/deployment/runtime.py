@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 
 import httpx
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
@@ -23,12 +24,13 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
-from flwr.supercore.retry import make_simple_http_retry_invoker
+from flwr.supercore.retry import RetryInvoker, make_simple_http_retry_invoker
 from flwr.supercore.runtime import RuntimeHttpClient
 
 from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
 
+_UNKNOWN = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
 _PROTECTED = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 
@@ -39,12 +41,14 @@ class Runtime:
     address: str  #: host:port
     secret: Path  #: file
     authority: bytes | None = None  #: certificate to check it by; None: no TLS, on one machine
+    started: Popen[bytes] | None = None  #: what gives them out, if this process knows it
 
     def client(self, token: str = "") -> RuntimeHttpClient:
         """A client: of whoever has the secret, or of a task that has this token."""
         # Whoever asks for tasks looks to it itself, between two tries, whether to go on.
         if token:
             proof, again = RuntimeTokenHttpInterceptor(token), make_simple_http_retry_invoker()
+            give_up(again, self._over)
         else:
             secret = self.secret.read_bytes()
             proof = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods=_PROTECTED)
@@ -56,6 +60,21 @@ class Runtime:
             interceptors=[RuntimeVersionHttpInterceptor(component_name="fedbench"), proof],
             retry_invoker=again,
         )
+
+    def _over(self, error: Exception) -> bool:
+        """Whether a task is over that a call of it failed with this.
+
+        Whoever gave it out ended, or knows it no more, on which Flower would interrupt its process.
+        """
+        if self.started is not None and self.started.poll() is not None:
+            return True
+        return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in _UNKNOWN
+
+
+def give_up(calls: RetryInvoker, over: Callable[[Exception], bool]) -> None:
+    """Let calls try again, which they do for ever, only until ``over`` says so of an error."""
+    hopeless = calls.should_giveup
+    calls.should_giveup = lambda error: over(error) or bool(hopeless and hopeless(error))
 
 
 def new_secret(path: Path) -> Path:

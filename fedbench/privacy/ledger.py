@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,17 @@ def total(
     Raises:
         Damaged: the ledger is.
     """
-    made = _by_unit(_read(path), [unit])[unit]
-    return epsilon([*made, *more], delta, accountant)
+    return epsilon([*made(path, unit), *more], delta, accountant)
+
+
+def made(path: Path, unit: str, counts: Callable[[str], bool] = lambda key: True) -> list[Releases]:
+    """What was written down about a unit under keys that count, those of a kind together.
+
+    Raises:
+        Damaged: the ledger is.
+    """
+    kept = {key: entry for key, entry in _read(path).items() if counts(key)}
+    return _by_unit(kept, [unit])[unit]
 
 
 def _by_unit(ledger: Ledger, units: Iterable[str]) -> dict[str, list[Releases]]:

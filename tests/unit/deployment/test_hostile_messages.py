@@ -213,6 +213,31 @@ def test_the_same_message_again_has_the_same_answer_and_costs_nothing(world, hou
     assert (house.folder / lifetime.LEDGER).read_bytes() == now
 
 
+def test_a_run_within_the_budget_goes_on_after_its_server_or_the_site_was_stopped(
+    world, housed, did
+):
+    """Asked again in the middle of it, a site counts what the run has spent already once."""
+    run = world.config(privacy=NOISY)
+    adapter = world.adapter(run)
+    sites = len(world.proposal(run).sites)
+    ahead = lifetime.foreseen(housed().folder, housed(epsilon=99.0).policy, run, sites)
+    house = housed(epsilon=ahead * 1.01)
+    with open_site(house) as found:
+        agreed(found, world, run)
+        assert found.told(to_train(run, adapter))[0]["kind"] == "update"
+        agreed(found, world, run)  # of a server that was started again
+        assert not found.ending.refused
+    with open_site(house) as found:
+        header, why = found.told(to_train(run, adapter, round=1, turn=1))
+        assert header.get("kind") == "update", why
+        agreed(found, world, run)
+        # The same run under another name is another, and too much.
+        header, why = found.told(world.proposal(world.config(privacy=NOISY, seed=1)).payload())
+        assert header["kind"] == "refuse"
+        assert "epsilon: after this run" in why
+    assert did == ["train", "train"]
+
+
 def test_no_number_of_turns_exceeds_the_epsilon_of_the_data(world, housed, did):
     run = world.config(privacy={**NOISY, "noise": 3.0})
     adapter = world.adapter(run)
@@ -260,6 +285,17 @@ def test_a_second_proposal_changes_nothing_of_what_the_policy_allows(
         assert found.told(to_train(config, adapter))[0]["kind"] == "update"
 
 
+def test_a_site_that_is_named_otherwise_later_answers_under_that_name(
+    world, config, adapter, housed
+):
+    renamed = {OTHERS[0]: "site-00", OWN: "site-01", OTHERS[1]: "site-02"}
+    with open_site(housed()) as found:
+        agreed(found, world, config)
+        assert found.told(to_train(config, adapter))[0]["site"] == "site-00"
+        agreed(found, world, config, sites=renamed)
+        assert found.told(to_train(config, adapter, round=1, turn=1))[0]["site"] == "site-01"
+
+
 def test_a_result_is_taken_once_and_the_site_goes_on_whatever_comes_then(
     world, config, adapter, housed, did
 ):
@@ -273,6 +309,9 @@ def test_a_result_is_taken_once_and_the_site_goes_on_whatever_comes_then(
         assert not found.ending.over
         assert not found.ending.why
         assert found.told(written(result, tensors))[0]["kind"] == "kept"
+        assert found.ending.since
+        assert not found.ending.refused
+        assert "test items, the backbone answers" in found.ending.why
         folder = found.house.folder / "runs" / config.id / "adapter"
         kept = {path: path.read_bytes() for path in folder.iterdir()}
         huge = {name: tensor + 1e30 for name, tensor in tensors.items()}
@@ -281,6 +320,24 @@ def test_a_result_is_taken_once_and_the_site_goes_on_whatever_comes_then(
         assert {path: path.read_bytes() for path in folder.iterdir()} == kept
         assert "replay" in found.told(to_train(config, adapter))[1]
     assert did == []
+
+
+def test_a_site_that_was_killed_once_it_had_the_result_ends_when_it_is_told_again(
+    world, config, adapter, housed
+):
+    result = {"kind": "result", "run": config.id, "round": config.rounds}
+    payload = written(result, with_adapter(adapter, {}))
+    house = housed()
+    with open_site(house) as found:
+        agreed(found, world, config)
+        first = found.answer(payload)
+        folder = house.folder / "runs" / config.id / "adapter"
+        whole = found.ending.why
+    with open_site(house) as found:  # a process of its own, which has nothing but files
+        assert found.answer(payload) == first
+        assert found.ending.since
+        assert found.ending.why == f"The federation has ended. Its adapter is in {folder}."
+        assert whole.startswith(f"{found.ending.why} Of this site's own")
 
 
 KINDS = ("train", "validate", "result", "advertise", "share", "unmask", "propose", "personalise")

@@ -9,7 +9,8 @@ import pytest
 pytest.importorskip("flwr")
 
 
-from fedbench.deployment import door
+from fedbench.deployment import at_site, door
+from fedbench.errors import FedbenchError
 from fedbench.wire import framed, opened, seal
 from tests.institutions import (
     NOISY,
@@ -121,7 +122,41 @@ def test_a_proposal_that_means_something_else_is_refused(
         header, why = found.told(world.proposal(config, **changes).payload())
         assert header["kind"] == "refuse"
         assert reason in why
+        assert found.ending.refused
+        assert reason in found.ending.why
     assert did == []
+
+
+def test_a_run_that_asks_for_more_examples_than_the_site_has_is_refused_and_the_site_ends(
+    world, housed, did
+):
+    run = world.config(partition={"kind": "iid", "sites": 3, "minimum": 10**6})
+    with open_site(housed()) as found:
+        header, why = found.told(world.proposal(run).payload())
+        assert header["kind"] == "refuse"
+        assert "needs partition.minimum = 1000000" in why
+        assert found.ending.refused
+        assert found.ending.why == why
+    assert did == []
+
+
+def test_a_run_that_the_site_can_be_in_no_more_is_refused_in_words_and_the_site_ends(
+    world, config, adapter, housed, did, monkeypatch
+):
+    """A site that was stopped has fewer examples when it comes back."""
+    with open_site(housed()) as found:
+        agreed(found, world, config)
+    with open_site(housed()) as found:
+        monkeypatch.setattr(at_site, "attached", lambda config: _fewer())
+        assert found.told(to_train(config, adapter)) == ({}, "There are fewer.")
+        assert found.ending.refused
+        assert found.ending.why == "There are fewer."
+        assert [one.kind for one in found.record] == ["agree", "failure"]
+    assert did == []
+
+
+def _fewer():
+    raise FedbenchError("There are fewer.")
 
 
 def test_a_run_cannot_pass_for_another_task_that_the_policy_allows(world, config, housed, did):
@@ -202,4 +237,6 @@ def test_runs_without_end_are_not_agreed_to(world, housed, monkeypatch):
         header, why = found.told(world.proposal(world.config(seed=2)).payload())
         assert header["kind"] == "refuse"
         assert "2 runs, which it keeps" in why
+        assert found.ending.refused
+        assert found.ending.why == why
         agreed(found, world, world.config(seed=1))

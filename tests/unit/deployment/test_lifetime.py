@@ -149,6 +149,20 @@ def test_what_a_run_will_have_spent_is_foreseen(tmp_path):
     assert foreseen(tmp_path, POLICY, checked({"task": "lookalike_fpb"}), 4) is None
 
 
+def test_what_a_run_has_spent_already_is_not_foreseen_twice(tmp_path):
+    """Else a run that was stopped in the middle were refused when it goes on."""
+    before, config = run(noise=1.5), run()
+    spend(tmp_path, before, message())
+    ahead = foreseen(tmp_path, POLICY, config, 4)
+    for round_ in range(config.rounds):
+        spend(tmp_path, config, message(round_))
+        assert foreseen(tmp_path, POLICY, config, 4) == ahead
+    # A turn done twice costs twice, and a run of another name comes on top.
+    more = spend(tmp_path, config, message(config.rounds - 1))
+    assert foreseen(tmp_path, POLICY, config, 4) == pytest.approx(more, rel=1e-9)
+    assert foreseen(tmp_path, POLICY, run(seed=9), 4) > more > ahead
+
+
 def test_of_a_run_that_draws_some_sites_every_round_is_foreseen(tmp_path):
     config = run(participation=0.5)
     turn = cost(config, message(passes=2.0))

@@ -51,6 +51,17 @@ def test_a_policy_is_never_written_over(tmp_path):
     assert read_policy(path).minimum_cohort == 9
 
 
+@pytest.mark.parametrize(("before", "after"), [(0o700, 0o700), (0o777, 0o755), (0o750, 0o750)])
+def test_others_can_write_no_folder_of_a_policy_and_read_none_that_they_could_not(
+    tmp_path, before, after
+):
+    folder = tmp_path / "site"
+    folder.mkdir()
+    folder.chmod(before)
+    write_policy(folder / "policy.yml")
+    assert folder.stat().st_mode & 0o777 == after
+
+
 # Telling
 
 
