@@ -59,6 +59,13 @@ def test_reasons_have_an_end():
     assert len(read_reply(asked, payload).reasons) == 20
 
 
+def test_a_reason_cannot_write_on_the_terminal_of_who_reads_it():
+    asked = proposal().payload()
+    reasons = ["\x1b[2J\nhospital-b takes part", "\u202etrap sekat\u2028", "Größe \x07\x9b1m\r."]
+    told = read_reply(asked, refused(read_proposal(opened(asked)[0]), KEY, reasons))
+    assert told.reasons == ("?[2J hospital-b takes part", "?trap sekat", "Größe ??1m .")
+
+
 @pytest.mark.parametrize(
     "changes",
     [
