@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,11 +23,11 @@ from fedbench.deployment.run_file import RunFile, claim
 from fedbench.deployment.signing import check, name_of
 from fedbench.deployment.strangers import Strangers
 from fedbench.deployment.telling import AtServer, Say
-from fedbench.engines.over_flower import Directory, OverFlower, Present
+from fedbench.engines.over_flower import OverFlower, Present
 from fedbench.errors import FedbenchError
 from fedbench.exporting import write_adapter
 from fedbench.federation import Federated, federate
-from fedbench.files import on_disk, write_json
+from fedbench.files import on_disk, read_json, write_json
 from fedbench.freshness import code_of
 from fedbench.hashing import sha256_json, short
 from fedbench.locks import Busy, locked
@@ -42,6 +43,7 @@ from fedbench.tasks.specfile import read_spec
 _LOOK = 0.5  #: seconds between two looks for who has joined
 _REMIND = 60.0  #: seconds between two reminders of who has not
 _FAREWELL = 600.0  #: seconds in which sites may take the result
+_TOOK = "took.json"  #: sites that said that they have what was learned
 REPORT = "federation.json"  #: what came of a federation; written last
 
 
@@ -84,24 +86,24 @@ def serve(server: Coordinator, say: Say) -> Path:
     folder, config = server.file.folder, server.config
     try:
         with locked(folder / "server.lock", wait=False), on_disk(folder), single_thread():
-            claim(folder, config)
-            if (folder / REPORT).exists():
+            made_by = short(sha256_json([code_of(config), digest(config.backbone)]))
+            claim(folder, config, {s: name_of(key) for s, key in server.keys.items()}, made_by)
+            if _is_over(folder):
                 raise FedbenchError(f"{folder} holds what came of a federation: name a new folder.")
             with attached(config) as model:
                 initial = trained_tensors(model)
             with _connected(server, say) as (connection, joining, engine):
-                _gathered(server, joining, engine.directory, say)
-                sites = list(server.keys)
+                adapter, sites = folder / results.ADAPTER, list(server.keys)
+                if not adapter.exists():
+                    _gathered(server, joining, engine, say)
                 tally = AtServer(say, config, sites, connection.traffic)
-                made_by = short(sha256_json([config.id, code_of(config), digest(config.backbone)]))
-                work = folder / "work" / made_by
+                work = folder / "work"
                 result = federate(config, engine, sites, initial, work, tally.round, chance=REAL)
-                adapter = folder / results.ADAPTER
                 if not adapter.exists():
                     told = results.readme(config)
                     write_adapter(adapter, config, result.adapter, result.delta, told)
-                took = _farewell(config, engine, [*joining.directory()], result)
-                write_json(folder / REPORT, _report(server, joining, result, took, connection))
+                _farewell(server, engine, result, say)
+                write_json(folder / REPORT, _report(server, joining, result, connection))
     except Busy as busy:
         raise Busy(f"A server works in {folder} already. {busy}") from None
     return folder / results.ADAPTER
@@ -139,11 +141,17 @@ def _connected(server: Coordinator, say: Say) -> Iterator[tuple[Link, Joining, O
             strangers.look()
             return joining.directory()
 
-        yield connection, joining, OverFlower(connection.grid, directory, file.patience, proven)
+        yield (
+            connection,
+            joining,
+            OverFlower(
+                connection.grid, directory, file.patience, proven, longest=file.longest_exchange
+            ),
+        )
 
 
-def _gathered(server: Coordinator, joining: Joining, directory: Directory, say: Say) -> None:
-    """Wait until as many sites have joined as the federation begins with.
+def _gathered(server: Coordinator, joining: Joining, engine: OverFlower, say: Say) -> None:
+    """Wait until as many sites have joined as the federation begins with; not for others.
 
     Raises:
         FedbenchError: so many refuse that there will never be enough.
@@ -151,7 +159,7 @@ def _gathered(server: Coordinator, joining: Joining, directory: Directory, say: 
     called = server.file.named
     needed = server.file.begin_with or len(called)
     reminded = -_REMIND
-    while len(there := directory()) < needed:
+    while len(there := engine.directory()) < needed:
         if len(called) - len(joining.refusals) < needed:
             whys = [f"{called[site]}: {why}" for site, why in joining.refusals.items()]
             raise FedbenchError(
@@ -163,26 +171,52 @@ def _gathered(server: Coordinator, joining: Joining, directory: Directory, say: 
             missing = ", ".join(called[site] for site in called if site not in there)
             say(f"{len(there)} of {needed} sites are there; waiting for {missing}.")
         time.sleep(_LOOK)
+    engine.away.update(dict.fromkeys(called.keys() - there.keys(), -math.inf))
 
 
-def _farewell(
-    config: RunConfig, engine: OverFlower, sites: list[str], result: Federated
-) -> list[str]:
-    """Tell sites what was learned; those that say that they have it."""
-    told = results.told(config, sites, result)
-    return [*heard(engine.exchange(told, _FAREWELL), told, KEPT).replies]
+def _farewell(server: Coordinator, engine: OverFlower, result: Federated, say: Say) -> None:
+    """Tell all sites that took part what was learned, and write down who has it.
+
+    Who is away is waited for as in a round, and told when the server is started again.
+    """
+    path, called = server.file.folder / _TOOK, server.file.named
+    took: list[str] = read_json(path) if path.exists() else []
+    rest = [site for site in _took_part(result) if site not in took]
+    told = results.told(server.config, rest, result)
+    for answer in engine.exchange(told, _FAREWELL):
+        took += heard(iter([answer]), told, KEPT).replies
+        write_json(path, took)
+    if missing := ", ".join(called[site] for site in rest if site not in took):
+        say(
+            f"{missing} did not say that they have the adapter: start the server again when they "
+            "are there, or hand it over."
+        )
+
+
+def _took_part(result: Federated) -> list[str]:
+    return sorted({site for record in result.log for site in record["cohort"]})
+
+
+def _is_over(folder: Path) -> bool:
+    """Whether a federation is done, and every site that took part has what was learned."""
+    path = folder / REPORT
+    sites = read_json(path)["sites"].values() if path.exists() else None
+    return sites is not None and all(s["has_the_adapter"] or not s["took_part"] for s in sites)
 
 
 def _report(
-    server: Coordinator, joining: Joining, result: Federated, took: list[str], connection: Link
+    server: Coordinator, joining: Joining, result: Federated, connection: Link
 ) -> dict[str, Any]:
     """What is kept of a federation beside its adapter."""
     sent, received = connection.traffic()
+    path, took_part = server.file.folder / _TOOK, _took_part(result)
+    took = read_json(path) if path.exists() else []
     sites = {
         name: {
             "site": site,
             "key": name_of(server.keys[site]),
             "refused": joining.refusals.get(site),
+            "took_part": site in took_part,
             "has_the_adapter": site in took,
         }
         for site, name in server.file.named.items()

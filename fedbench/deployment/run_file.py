@@ -35,8 +35,11 @@ class RunFile(Frozen):
     folder: Path = Path("federation")  #: checkpoints, and what comes of it: a new one for each run
     #: sites that must have joined before the first round begins; all by default
     begin_with: int | None = Field(default=None, ge=1, le=10_000)
-    #: seconds that a site may be away in a round before it has failed
+    #: seconds that a site may be away before rounds go on without it, until it is back
     patience: float = Field(default=600.0, ge=0, le=1e7)
+    #: seconds after which a site that is there and does not answer has failed, where the run's own
+    #: ``policy.deadline`` says nothing
+    longest_exchange: float = Field(default=7200.0, gt=0, le=1e7)
 
     @field_validator("address")
     @classmethod
@@ -102,20 +105,35 @@ def claimed(folder: Path) -> Mapping[str, Any]:
     return dict(read_json(path)) if path.exists() else {}
 
 
-def claim(folder: Path, config: RunConfig) -> None:
-    """Make sure that a folder is of this run.
+def claim(folder: Path, config: RunConfig, keys: Mapping[str, str], made_by: str) -> None:
+    """Make sure that a folder is of this run, between these sites, made by this code.
+
+    Args:
+        folder: of the server.
+        config: of the run.
+        keys: names of the public keys, by site.
+        made_by: digest of the code and the backbone.
 
     Raises:
-        FedbenchError: it is another's.
+        FedbenchError: something of it is another; sites would refuse what comes of that.
     """
-    other = claimed(folder).get("run")
-    if other is None:
-        write_json(folder / _RUN, {"run": config.id, "seed": config.seed})
-    elif other != config.id:
+    mine = {"run": config.id, "seed": config.seed, "sites": dict(keys), "made_by": made_by}
+    before = claimed(folder)
+    if not before:
+        write_json(folder / _RUN, mine)
+    elif moved := [told for name, told in _MOVED.items() if before.get(name) != mine[name]]:
         raise FedbenchError(
-            f"{folder} is of run {other}, and the configuration is now that of {config.id}: name a "
-            "new folder, or take the change back."
+            f"{folder} was begun with {' and with '.join(moved)}: take the change back, or name a "
+            "new folder."
         )
+
+
+#: what a folder is bound to, and what to say where it is another now
+_MOVED = {
+    "run": "another configuration",
+    "sites": "other keys of sites, or in another order",
+    "made_by": "another version of fedbench or of the backbone",
+}
 
 
 def _resolved(path: Path, found: RunFile) -> RunConfig:

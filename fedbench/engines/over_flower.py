@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from flwr.app import ConfigRecord, Error, Message, RecordDict
@@ -135,6 +135,9 @@ class OverFlower:
     #: seconds between two looks for replies: looking more often brings no answer sooner, because
     #: SuperNodes sleep for longer than that, and takes processor time (bench/between.py)
     pause: float = 0.2
+    longest: float = math.inf  #: seconds of an exchange that has no deadline of its own
+    #: since when sites are away, from one exchange to the next
+    away: dict[str, float] = field(default_factory=dict)
 
     def exchange(
         self, messages: Mapping[str, bytes], deadline: float | None = None
@@ -145,8 +148,9 @@ class OverFlower:
         is never more than one of them in memory, and none is lost with another.
         """
         began = time.monotonic()
-        ends = began + deadline if deadline else math.inf
-        waiting = {site: _Waiting(began) for site in messages}
+        limit = deadline or self.longest
+        ends = began + limit
+        waiting = {site: _Waiting(self.away.get(site, began)) for site in messages}
         looked, there = -math.inf, dict[str, Present]()
         while waiting:
             now = time.monotonic()
@@ -157,8 +161,11 @@ class OverFlower:
                 waiting[site] = one = self._asked(waiting[site], site, messages, there, ends)
                 waiting[site], answer = self._heard(one, site)
                 if answer is None:
-                    answer = self._overdue(waiting[site], ends, deadline)
-                if waiting[site].away is not None:
+                    answer = self._overdue(waiting[site], ends, limit)
+                if (since := waiting[site].away) is None:
+                    self.away.pop(site, None)
+                else:
+                    self.away.setdefault(site, since)
                     there.pop(site, None)  # it is away until it is looked for again
                 if answer is not None:
                     heard = True
@@ -216,10 +223,10 @@ class OverFlower:
             return Failure(str(error))
         return payload
 
-    def _overdue(self, one: _Waiting, ends: float, deadline: float | None) -> Failure | None:
+    def _overdue(self, one: _Waiting, ends: float, limit: float) -> Failure | None:
         now = time.monotonic()
         if now >= ends:
-            return Failure(f"It did not answer within {deadline:g} seconds.")
+            return Failure(f"It did not answer within {limit:g} seconds.")
         if one.away is None:
             return None
         if one.times == _MOST:

@@ -289,3 +289,23 @@ def test_answers_are_taken_one_at_a_time_and_none_is_lost_with_another(monkeypat
         monkeypatch.setattr(nodes.grid, "pull_messages", pull)
         assert {*told(engine_over(nodes), *"abc")} == {*"abc"}
     assert {len(names) for names in pulled} == {1}
+
+
+def test_whoever_was_waited_for_once_is_not_waited_for_again_until_it_is_back():
+    with in_memory({"a": answering_app(lambda payload: payload[::-1])}) as nodes:
+        engine = engine_over(nodes, patience=0.3)
+        nodes.away.add("a")
+        began = time.monotonic()
+        assert isinstance(told(engine, "a")["a"], Failure)
+        first, began = time.monotonic() - began, time.monotonic()
+        assert isinstance(told(engine, "a")["a"], Failure)
+        assert time.monotonic() - began < 0.2 < first
+        nodes.away.clear()
+        assert told(engine, "a") == {"a": b"egassem"}
+        assert engine.away == {}
+
+
+def test_an_exchange_without_a_deadline_ends_all_the_same():
+    with in_memory({"a": answering_app(lambda payload: time.sleep(0.5) or payload)}) as nodes:
+        found = told(engine_over(nodes, longest=0.05), "a", deadline=None)
+        assert found["a"] == Failure("It did not answer within 0.05 seconds.")
