@@ -22,6 +22,17 @@ def shown(value: Any) -> str:
     return told if len(told) <= 200 else f"{told[:200]}..."
 
 
+def heard(text: str, longest: int = 500) -> str:
+    """What another machine said, as a terminal and a record can hold it.
+
+    It stands on one line, characters that move a cursor or hide others are question marks, and what
+    is longer than ``longest`` characters is cut off there.
+    """
+    line = " ".join(text.split())
+    told = "".join(one if one.isprintable() else "?" for one in line)
+    return told if len(told) <= longest else f"{told[:longest]}..."
+
+
 class FedbenchError(Exception):
     """Something the user can mend; its text is one sentence naming the thing and the remedy.
 

@@ -20,8 +20,8 @@ from fedbench.deployment.door import Door
 from fedbench.deployment.guarding import Answer, Guard
 from fedbench.deployment.hurrying import within
 from fedbench.deployment.lifetime import spent_of_life
-from fedbench.deployment.mishaps import for_good, lost, passing
 from fedbench.deployment.node import Entrance, answer_messages, node
+from fedbench.deployment.node_log import for_good, lost, passing
 from fedbench.deployment.own_data import own_context, own_test, training_digest
 from fedbench.deployment.proposing import RESULT, Proposal
 from fedbench.deployment.results import ADAPTER, kept, learned, readme, worth

@@ -75,9 +75,7 @@ def _by_policy(house: House, proposal: Proposal, *, counted: bool = False) -> li
     sites, config = len(proposal.sites), proposal.config
     after = foreseen(house.folder, house.policy, config, sites) if counted else None
     examples = len(house.task.of_split("train"))
-    return refusals(
-        house.policy, config, task=house.spec.name, sites=sites, examples=examples, foreseen=after
-    )
+    return refusals(house.policy, config, sites=sites, examples=examples, foreseen=after)
 
 
 def _meant_otherwise(house: House, proposal: Proposal) -> Iterator[str]:

@@ -12,6 +12,7 @@ from flwr.serverapp import Grid
 from fedbench.deployment.proposing import Proposal, read_reply
 from fedbench.deployment.signing import check, name_of
 from fedbench.engines.over_flower import GONE, Present, Unproven, content_of, payload_of
+from fedbench.errors import heard
 from fedbench.wire import BadPayload
 
 _LATEST = 600.0  #: seconds that a node has to answer a proposal
@@ -85,7 +86,7 @@ class Joining:
             Unproven: it is not signed by a key that is known here.
         """
         if reply.has_error():
-            raise Unproven(reply.error.reason)
+            raise Unproven(heard(reply.error.reason or ""))
         payload, said = payload_of(reply.content)
         told = read_reply(asked, payload)
         site = {name_of(key): one for one, key in self.keys.items()}.get(told.key)

@@ -64,8 +64,6 @@ _KINDS = ("train", "validate", "advertise", "share", "unmask", RESULT)
 class SitePolicy(Frozen):
     """What is allowed at a site. What is left out is as careful as a default can be."""
 
-    #: names that a run may have as its task; left out, only what the site was started with
-    tasks: Names | None = None
     #: SHA-256 by name, as a run names it; left out, the built-in ones
     backbones: Mapping[str, Sha256] | None = None
     #: as in configurations, without options; left out, all that fedbench has
@@ -81,19 +79,12 @@ class SitePolicy(Frozen):
     minimum_cohort: int = Field(default=2, ge=1, le=10_000)
     #: whether the server may see an update of this site without the masks of others
     secure_aggregation: Literal["required", "allowed"] = "required"
-    #: privacy of examples; required goes with ``epsilon``, and ``epsilon`` makes it so
-    example_privacy: Literal["required", "allowed"] | None = None
-    #: most that may be spent in the whole life of the data, over all runs and federations; none:
-    #: there is no bound
+    #: most that may be spent in the whole life of the data, over all runs and federations, each of
+    #: which must keep examples private; none: there is no bound, and no run need be private
     epsilon: float | None = Field(default=None, gt=0, le=1e6)
     delta: float = Field(default=1e-5, gt=0, lt=1)  #: at which epsilon is told
     #: whether a server may have this site score adapters on its validation items
     validation: Literal["allowed", "refused"] = "allowed"
-
-    @property
-    def private(self) -> bool:
-        """Whether every run must keep examples private."""
-        return self.epsilon is not None
 
     @model_validator(mode="after")
     def _nothing_contradicts(self) -> Self:
@@ -105,7 +96,7 @@ class SitePolicy(Frozen):
             "codecs": _CODECS,
             "methods": METHODS,
         }
-        for field in ("tasks", "backbones", *known):
+        for field in ("backbones", *known):
             names = getattr(self, field)
             if names is not None and not names:
                 yield f"{field} is empty, which allows nothing: name one, or leave it out"
@@ -115,16 +106,6 @@ class SitePolicy(Frozen):
                 elif field in known and name not in known[field]:
                     allowed = ", ".join(known[field])
                     yield f"{field}: {shown(name)} is not known (allowed: {allowed})"
-        if self.example_privacy == "required" and self.epsilon is None:
-            yield (
-                "example_privacy is required without an epsilon: a server could then ask for so "
-                "little noise that nothing is private: say how much may be spent"
-            )
-        if self.example_privacy == "allowed" and self.epsilon is not None:
-            yield (
-                "example_privacy is allowed and epsilon is given: a run without privacy spends "
-                "more than any epsilon: leave one of them out"
-            )
 
 
 def read_policy(path: Path) -> SitePolicy:
@@ -148,7 +129,6 @@ def refusals(
     policy: SitePolicy,
     config: RunConfig,
     *,
-    task: str,
     backbone: Callable[[str], str] = digest,
     sites: int,
     examples: int,
@@ -160,7 +140,6 @@ def refusals(
         policy: of the site.
         config: of the run, as the server tells it: ask before it is resolved, or what it names
             is looked for first.
-        task: that the site was started with.
         backbone: tells the SHA-256 of a backbone of that name as it lies here; asked only for one
             that the policy names, so that no server has a site fetch what it likes.
         sites: in the federation.
@@ -171,7 +150,7 @@ def refusals(
     sites = max(1, sites)  # of which this is one, whatever a server says
     return [
         *not_real(config),
-        *_not_listed(policy, config, task),
+        *_not_listed(policy, config),
         *_other_backbone(policy, config, backbone),
         *_too_few(policy, config, sites),
         *_not_private(policy, config, examples, foreseen),
@@ -198,8 +177,7 @@ def not_real(config: RunConfig) -> Iterator[str]:
             yield f"{name} = {shown(getattr(config, name))} is wrong on purpose: no site does it."
 
 
-def _not_listed(policy: SitePolicy, config: RunConfig, task: str) -> Iterator[str]:
-    yield from _outside("tasks", "task", [config.task], policy.tasks or (task,), config.task)
+def _not_listed(policy: SitePolicy, config: RunConfig) -> Iterator[str]:
     yield from _outside("methods", "method", [config.method], policy.methods or (*METHODS,))
     yield from _outside("rules", "rule", [config.rule], policy.rules or (*RULES,))
     for field in ("codec", "codec_down"):
@@ -207,13 +185,11 @@ def _not_listed(policy: SitePolicy, config: RunConfig, task: str) -> Iterator[st
         yield from _outside("codecs", field, stages, policy.codecs or _CODECS)
 
 
-def _outside(
-    field: str, asked: str, given: Sequence[str], allowed: Sequence[str], whole: str = ""
-) -> Iterator[str]:
-    """Names, without their options, that are not allowed; ``whole`` may be, options included."""
+def _outside(field: str, asked: str, given: Sequence[str], allowed: Sequence[str]) -> Iterator[str]:
+    """Names, without their options, that are not allowed."""
     for text in given:
         name = text.partition(":")[0]
-        if name not in allowed and not (whole and whole in allowed):
+        if name not in allowed:
             yield f"{field}: the run has {asked} {shown(name)}, and allowed is {_row(allowed)}."
 
 

@@ -14,9 +14,6 @@ TEXT = """\
 # is not allowed here is refused before anything is computed. A line that begins with # is a
 # comment: take the # away to say something else than the default, which stands behind it.
 
-# Names of tasks; left out, only the one that the site is started with.
-# tasks: [triage]
-
 # SHA-256 of backbones by name; left out, those that come with fedbench.
 # backbones: {fedbench-llama: "0000000000000000000000000000000000000000000000000000000000000000"}
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fedbench.config import RunConfig, parse_config
-from fedbench.errors import FedbenchError, shown
+from fedbench.errors import FedbenchError, heard, shown
 from fedbench.hashing import sha256_json
 from fedbench.tasks.spec import TaskSpec
 from fedbench.wire import BadPayload, framed, opened
@@ -137,4 +137,4 @@ def read_reply(asked: bytes, payload: bytes) -> Reply:
     right = header.get("kind") == (REFUSE if reasons else AGREE) and isinstance(key, str)
     if not (same and right and isinstance(reasons, list) and not len(body)):
         raise BadPayload("It answered a proposal with something else.")
-    return Reply(str(key), tuple(str(one)[:_LONG] for one in reasons[:_REASONS]))
+    return Reply(str(key), tuple(heard(str(one), _LONG) for one in reasons[:_REASONS]))

@@ -1,4 +1,4 @@
-"""A site as an engine of simulations calls it: an answer, or why there is none."""
+"""A site as an engine or a real server calls it: an answer, or why there is none."""
 
 from __future__ import annotations
 

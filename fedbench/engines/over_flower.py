@@ -23,7 +23,7 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from fedbench.engines import Failure
-from fedbench.errors import FedbenchError
+from fedbench.errors import FedbenchError, heard
 
 _BYTES, _SAID = "bytes", "said"  #: of a payload, and beside the first of them, who vouches for it
 _PIECE = 4 << 20  #: bytes that travel in one go
@@ -239,5 +239,4 @@ class OverFlower:
 
 def _sentence(reason: str | None) -> str:
     """What a site says of its failure, on one line and no longer than a sentence is."""
-    told = " ".join((reason or "").split()) or "It failed, and did not say why."
-    return told if len(told) <= _REASON else f"{told[:_REASON]}..."
+    return heard(reason or "", _REASON) or "It failed, and did not say why."

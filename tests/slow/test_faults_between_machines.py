@@ -23,7 +23,7 @@ from tests.relay import Line, Relay
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 A, B = "hospital-a", "hospital-b"
 at_full_size = pytest.mark.skipif(
-    "FEDBENCH_CAMPAIGN" not in os.environ, reason="part of `make soak` (FEDBENCH_CAMPAIGN)"
+    "FEDBENCH_CAMPAIGN" not in os.environ, reason="only where FEDBENCH_CAMPAIGN is set"
 )
 LONG = {"passes": 40}  #: so that a turn of training takes seconds
 

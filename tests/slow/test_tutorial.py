@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 SERVER, SITES = "fl.example.org", ("hospital-a", "hospital-b")
 MACHINES = dict(zip((SERVER, *SITES), ("10.0.0.1", "10.0.0.2", "10.0.0.3"), strict=True))
-_LONGEST = 500  #: seconds; it takes some 90, and more where others use the processors
+_LONGEST = 500  #: seconds; it takes less, unless others use the processors, too
 _STARTS = ("python -m fedbench server ", "python -m fedbench site ")
 PAGE = blocks(CHECKOUT / "FEDERATION.md")
 _IN_WORLD = """

@@ -15,8 +15,7 @@ from fedbench.resolving import resolve
 from fedbench.rules import rule_of
 from fedbench.rules.lora_halves import DOWN, UP
 from fedbench.running import run
-from fedbench.site import handle
-from fedbench.wire import BadPayload
+from fedbench.site import handle, personal_adapter
 from tests import bigram
 from tests.payloads import TRAIN, asking, header_of
 from tests.unit.test_running import configure
@@ -126,14 +125,18 @@ def test_a_federation_of_which_no_site_ends_with_an_adapter_is_no_result(configu
         run(configure(own_passes=1))
 
 
-def test_private_gradients_that_are_not_finite_leave_a_site_without_an_adapter(tmp_path):
+def test_private_gradients_that_are_not_finite_count_for_nothing_and_no_server_is_told(tmp_path):
+    """A refusal would tell of an example, to whoever chose the adapter that a turn begins from."""
     privacy = {"unit": "example", "examples": 3, "clip": 0.5, "noise": 1.0}
     config = bigram.config(privacy=privacy, own_passes=1, passes=3)
     broken = bigram.contexts({"site-00": bigram.sequences((1, 2))}, config, tmp_path)["site-00"]
     message = rule_of("fedavg").broadcast(bigram.initial(), "site-00")
+    asked = TRAIN | {"kind": "personalise", "local_passes": 3.0}
+    usual = header_of(handle(broken, asking(asked, message)))
     message.adapter["table"][1] = math.inf
-    with pytest.raises(BadPayload, match="not finite"):
-        handle(broken, asking(TRAIN | {"kind": "personalise", "local_passes": 3.0}, message))
+    told = header_of(handle(broken, asking(asked, message)))
+    assert told == usual | {"answers": told["answers"]}  # to which message it is an answer
+    assert personal_adapter(tmp_path, "site-00")["bias"].isfinite().all()
 
 
 def test_what_a_rule_freezes_stays_frozen_while_a_site_trains_on_alone(configure):

@@ -21,6 +21,7 @@ def test_ratios_of_unequal_numbers_of_repeats_are_refused():
         ratios([1.0], [1.0, 2.0])
 
 
+@pytest.mark.slow
 def test_contenders_take_turns_and_none_is_always_first():
     now, called = [0.0], []
 

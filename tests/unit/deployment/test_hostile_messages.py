@@ -15,7 +15,7 @@ from fedbench.deployment import guarding, lifetime
 from fedbench.engines import Failure
 from fedbench.hashing import sha256_bytes
 from fedbench.models.backbones import digest
-from fedbench.wire import framed
+from fedbench.wire import framed, opened
 from tests.institutions import (
     NOISY,
     OTHERS,
@@ -137,7 +137,6 @@ def test_tensors_that_fit_nothing_are_refused_in_words(world, housed, did, rule)
         ({"kind": "train", "local_passes": float("nan")}, "largest_turn"),
         ({"kind": "train", "local_passes": -1.0}, "cannot be"),
         ({"kind": "train", "progress": [0, 2]}, "has progress"),
-        ({"kind": "train", "form": "change", "holds": 5}, ""),
         ({"kind": "validate", "personal": True}, "personal adapter"),
         ({"kind": "result", "round": 0}, "is of round 0"),
         ({"kind": "result", "round": 2, "personal": True}, "personal adapter"),
@@ -145,20 +144,34 @@ def test_tensors_that_fit_nothing_are_refused_in_words(world, housed, did, rule)
     ],
     ids=str,
 )
-def test_a_message_that_contradicts_the_run_is_refused(
-    world, config, adapter, housed, did, header, reason
+def test_a_message_that_contradicts_the_run_is_refused_and_costs_nothing(
+    world, adapter, housed, did, header, reason
+):
+    run = world.config(privacy=NOISY)
+    with open_site(housed(epsilon=8.0)) as found:
+        agreed(found, world, run)
+        payload = to_train(run, adapter, **{"personal": False, **header})
+        answered, why = found.told(payload)
+        assert answered == {}
+        assert reason in why
+        assert found.said[-1].endswith(why)
+        assert [one.kind for one in found.record] == ["agree", "failure"]
+        assert did == []
+        assert nothing_spent(found)
+
+
+def test_to_speak_of_changes_where_a_run_tells_none_changes_nothing(
+    world, config, adapter, housed, did
 ):
     with open_site(housed()) as found:
         agreed(found, world, config)
-        payload = to_train(config, adapter, **{"personal": False, **header})
-        if header.get("form") != "change":  # which has no meaning here, and does no harm
-            answered, why = found.told(payload)
-            assert answered == {}
-            assert reason in why
-            assert found.said[-1].endswith(why)
-            assert [one.kind for one in found.record] == ["agree", "failure"]
-            assert did == []
-        assert nothing_spent(found)
+        usual, odd = ({}, {"form": "change", "holds": 5})
+        bodies = [
+            bytes(opened(found.answer(to_train(config, adapter, **header)))[1])
+            for header in (usual, odd)
+        ]
+        assert bodies[0] == bodies[1] != b""
+    assert did == ["train", "train"]
 
 
 def test_validation_that_the_policy_refuses_is_not_done(world, config, adapter, housed, did):

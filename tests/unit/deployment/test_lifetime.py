@@ -170,6 +170,7 @@ def test_of_a_run_that_draws_some_sites_every_round_is_foreseen(tmp_path):
     assert foreseen(tmp_path, POLICY, config, 4) == expected
 
 
+@pytest.mark.slow
 def test_two_federations_at_once_forget_nothing(tmp_path):
     code = f"""
         from pathlib import Path

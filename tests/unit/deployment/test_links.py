@@ -11,8 +11,8 @@ pytest.importorskip("flwr", reason="Flower is not installed: make env EXTRAS=dev
 
 from fedbench.deployment import link as linking
 from fedbench.deployment.link import link
-from fedbench.deployment.mishaps import for_good, lost
 from fedbench.deployment.node import Entrance
+from fedbench.deployment.node_log import for_good, lost
 from fedbench.errors import FedbenchError
 
 ENTRANCE = Entrance("fedbench.example.org:9092", Path("keys/ca.pem"), Path("keys/hospital-a.key"))

@@ -35,7 +35,6 @@ def refused(policy=OPEN, *, here=digest, sites=8, foreseen=None, **values):
     return refusals(
         policy,
         proposed(**values),
-        task="lookalike_fpb",
         backbone=here,
         sites=sites,
         examples=100,
@@ -57,7 +56,7 @@ def folder(tmp_path):
     return made
 
 
-def policy_file(folder, text="tasks: [fpb]\n", mode=0o600):
+def policy_file(folder, text="methods: [lora]\n", mode=0o600):
     path = folder / "policy.yml"
     path.write_text(text)
     path.chmod(mode)
@@ -66,7 +65,7 @@ def policy_file(folder, text="tasks: [fpb]\n", mode=0o600):
 
 def test_a_policy_is_read_and_what_it_leaves_out_is_careful(folder):
     found = read_policy(policy_file(folder))
-    assert found == SitePolicy(tasks=("fpb",))
+    assert found == SitePolicy(methods=("lora",))
     assert found.secure_aggregation == "required"
     assert (found.minimum_cohort, found.largest_payload, found.longest_round) == (2, 2**30, 3600)
 
@@ -131,15 +130,13 @@ def test_a_policy_that_is_missing_is_told(folder):
 
 def test_all_that_is_wrong_with_a_policy_is_told_at_once(folder):
     text = """
-        task: fpb
-        tasks: [defect-best-round]
-        rules: [fedagv, "fedprox:mu=1"]
+        rule: fedavg
+        rules: [fedagv, "fedprox:mu=1", defect-first-site]
         codecs: []
         methods: [lora]
         backbones: {tiny: abc}
         minimum_cohort: 0
         largest_payload: none
-        example_privacy: required
         longest_round: .inf
         """
     with pytest.raises(FedbenchError) as caught:
@@ -147,19 +144,13 @@ def test_all_that_is_wrong_with_a_policy_is_told_at_once(folder):
     said = str(caught.value)
     assert str(folder / "policy.yml") in said
     for part in (
-        *("task is not a field, did you mean tasks?", "'defect-best-round' is wrong on purpose"),
+        *("rule is not a field, did you mean rules?", "'defect-first-site' is wrong on purpose"),
         *("'fedagv' is not known", "'fedprox:mu=1' is not known", "codecs is empty"),
         *("backbones.tiny = 'abc'", "minimum_cohort = 0", "largest_payload = 'none'"),
-        *("example_privacy is required without an epsilon", "longest_round = inf"),
+        "longest_round = inf",
     ):
         assert part in said, part
     assert "methods" not in said.partition("allowed: ")[0]
-
-
-def test_an_epsilon_and_privacy_that_is_merely_allowed_contradict_one_another():
-    with pytest.raises(ValueError, match="leave one of them out"):
-        SitePolicy(epsilon=1.0, example_privacy="allowed")
-    assert SitePolicy(epsilon=1.0, example_privacy="required") != SitePolicy(epsilon=1.0)
 
 
 def test_a_run_within_the_policy_is_allowed():
@@ -171,8 +162,6 @@ def test_a_run_within_the_policy_is_allowed():
 @pytest.mark.parametrize(
     ("policy", "values", "parts"),
     [
-        ({}, {"task": "fpb"}, ("tasks:", "'fpb'", "lookalike_fpb")),
-        ({"tasks": ["fpb"]}, {}, ("tasks:", "'lookalike_fpb'", "allowed is fpb")),
         ({"rules": ["fedavg"]}, {"rule": "fedprox:mu=1"}, ("rules:", "'fedprox'")),
         ({"methods": ["lora"]}, {"method": "ia3"}, ("methods:", "'ia3'", "lora")),
         ({"codecs": ["fp32", "ef"]}, {"codec": "ef+int4"}, ("codecs:", "codec 'int4'")),
@@ -238,15 +227,15 @@ def test_what_belongs_to_a_simulation_is_refused_at_a_real_site(values, name):
 def test_what_is_wrong_on_purpose_is_refused():
     assert any("wrong on purpose" in one for one in refused(rule="defect-first-site"))
     asked = "defect-best-round:lookalike_fpb"
-    found = refusals(OPEN, proposed(task=asked), task=asked, sites=8, examples=9)
+    found = refusals(OPEN, proposed(task=asked), sites=8, examples=9)
     assert any("wrong on purpose" in one for one in found)
 
 
 def test_all_reasons_are_told_at_once():
-    policy = SitePolicy(tasks=("fpb",), rules=("fedavg",), minimum_cohort=9, epsilon=1.0)
+    policy = SitePolicy(methods=("ia3",), rules=("fedavg",), minimum_cohort=9, epsilon=1.0)
     found = refused(policy, rule="krum", attack="sign-flip")
     assert len(found) == 6
-    for field in ("attack", "tasks", "rules", "minimum_cohort", "secure_aggregation", "epsilon"):
+    for field in ("attack", "methods", "rules", "minimum_cohort", "secure_aggregation", "epsilon"):
         assert sum(one.startswith(field) for one in found) == 1, field
 
 
@@ -277,7 +266,7 @@ def test_a_federation_of_no_site_is_one_of_this_one():
 def test_every_field_of_a_policy_is_looked_at():
     """A field that nothing reads would promise what nobody keeps."""
     source = Path(refusals.__code__.co_filename).read_text()
-    for name in set(SitePolicy.model_fields) - {"example_privacy", "longest_round"}:
+    for name in set(SitePolicy.model_fields) - {"longest_round"}:
         assert f"policy.{name}" in source, name
 
 
@@ -362,4 +351,4 @@ def test_a_turn_returns_what_its_gradient_does():
 def test_a_configuration_that_is_resolved_is_held_against_the_same_names():
     config = checked({"task": "lookalike_fpb", "rule": "fedprox:mu=0.01", "codec": "ef+int8"})
     assert isinstance(config, RunConfig)
-    assert refusals(OPEN, config, task="lookalike_fpb", sites=8, examples=100) == []
+    assert refusals(OPEN, config, sites=8, examples=100) == []

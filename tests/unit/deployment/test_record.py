@@ -248,6 +248,7 @@ print("sent", left)
 """
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_step_loses_nothing_that_was_sent(tmp_path):
     sent, at = 0, 0
     while not sent:

@@ -249,6 +249,7 @@ def test_a_run_without_validation_items_is_refused_in_one_sentence():
         suite._curve([{"round": 0, "n_validation": 0, "validation_accuracy": None}])
 
 
+@pytest.mark.slow
 def test_a_measuring_process_that_is_killed_is_one_sentence(home, monkeypatch):
     monkeypatch.setattr(suite, "_measure_here", _die)
     config = suite._configs("smoke", profiles.read_spec("smoke").energy)[0]

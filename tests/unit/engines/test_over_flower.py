@@ -237,6 +237,7 @@ def test_an_answer_that_is_none_of_ours_is_a_failure(what):
         ("Two\nlines.", "Two lines."),
         ("", "It failed, and did not say why."),
         ("x" * 10_000, "x" * 500 + "..."),
+        ("\x1b[2J\nhospital-b takes part", "?[2J hospital-b takes part"),
     ],
 )
 def test_a_site_says_in_a_sentence_why_it_does_not_answer(said, heard):

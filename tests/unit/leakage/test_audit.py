@@ -96,6 +96,7 @@ def test_shadows_train_once_for_defences_with_the_same_gradient(plan):
     assert others == {"other-0", "other-1"}
 
 
+@pytest.mark.slow
 def test_ticks_add_up_to_what_was_told_beforehand(plan):
     rows = [
         Defence("a"),

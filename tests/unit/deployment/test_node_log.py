@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("flwr")
 
 from fedbench.deployment.children import OnlySites
-from fedbench.deployment.mishaps import for_good, passing
 from fedbench.deployment.node import Entrance
+from fedbench.deployment.node_log import for_good, passing
 
 AT = Entrance("fed.example.org:9092", Path("keys/ca.pem"), Path("keys/north.key"))
 VERIFY = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed: "
