@@ -184,3 +184,14 @@ def on_disk(path: Path) -> Iterator[None]:
         if (sentence := of_system(error, path)) is None:
             raise
         raise sentence from None
+
+
+def private_folder(folder: Path) -> None:
+    """Make a folder that only its owner can look into.
+
+    Raises:
+        FedbenchError: it cannot be made.
+    """
+    with on_disk(folder):
+        make_folder(folder)
+        folder.chmod(0o700)

@@ -16,7 +16,7 @@ from fedbench.deployment.resending import RUN
 from fedbench.engines import Failure
 from fedbench.engines.answering import answer
 from fedbench.errors import FedbenchError, shown
-from fedbench.files import read_json, write_json
+from fedbench.files import private_folder, read_json, write_json
 from fedbench.site import SiteContext
 from fedbench.wire import BadPayload, opened
 
@@ -61,6 +61,7 @@ class Door:
         proposal = read_proposal(header)
         if reasons := self._kept_out(proposal):
             return refused(proposal, self.key, reasons)
+        private_folder(self._runs)  # what a codec owes lies below it
         write_json(self._run(proposal.config.id) / _AGREED, proposal.header())
         return agreed(proposal, self.key)
 
@@ -114,4 +115,8 @@ class Door:
         return self._entered[run]
 
     def _run(self, run: str) -> Path:
-        return self.folder / "runs" / run
+        return self._runs / run
+
+    @property
+    def _runs(self) -> Path:
+        return self.folder / "runs"

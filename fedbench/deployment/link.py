@@ -33,7 +33,7 @@ from fedbench.deployment.children import child, last_said
 from fedbench.deployment.runtime import Runtime, give_up, new_secret, task_client, tokens
 from fedbench.engines.over_flower import Present
 from fedbench.errors import FedbenchError
-from fedbench.files import write_json
+from fedbench.files import private_folder, write_json
 
 KEYS = "keys.json"  #: public keys of nodes that may connect
 _START = 300.0  #: seconds that a SuperLink has to begin
@@ -103,7 +103,7 @@ def link(
             the block; with the last that it said.
     """
     _check_free(host, port)
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)  # payloads lie in it for a while
+    private_folder(home)  # payloads lie in it for a while
     secret = new_secret(home / "secret")
     tls = [str(file) for file in certificates] if certificates else []
     write_json(home / KEYS, [key.decode() for key in keys])

@@ -30,6 +30,7 @@ from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from fedbench.deployment.children import child
 from fedbench.deployment.runtime import Runtime, free_port, new_secret, task_client, tokens
+from fedbench.files import private_folder
 
 _COMPLETED = "completed"
 _LOOK = 0.1  #: seconds between two looks for a message; each takes processor time of the machine
@@ -57,7 +58,7 @@ class Entrance:
 @contextmanager
 def node(entrance: Entrance, home: Path) -> Iterator[tuple[Popen[bytes], Runtime]]:
     """A SuperNode inside the block, and where it gives out its messages."""
-    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(home)
     port, secret = free_port(), new_secret(home / "secret")
     options = [
         *entrance.options(), "--isolation", "process", "--superexec-auth-secret-file", str(secret),

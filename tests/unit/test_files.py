@@ -13,6 +13,7 @@ from fedbench import files
 from fedbench.errors import Damaged, FedbenchError
 from fedbench.files import (
     on_disk,
+    private_folder,
     read_json,
     write_bytes,
     write_json,
@@ -136,3 +137,13 @@ def test_a_file_that_is_not_json_is_named(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FedbenchError, match=r"x\.json is missing"):
         read_json(tmp_path / "x.json")
+
+
+def test_a_private_folder_is_its_owners_alone_also_if_it_was_there_before(tmp_path):
+    for folder in (tmp_path / "a" / "new", tmp_path):
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o755)
+        private_folder(folder)
+        assert folder.stat().st_mode & 0o777 == 0o700
+    private_folder(tmp_path / "other")
+    assert (tmp_path / "other").stat().st_mode & 0o777 == 0o700
