@@ -18,7 +18,7 @@ from fedbench.deployment.children import log_of
 from fedbench.deployment.joining import Joining
 from fedbench.deployment.keys import as_registered, public_key, server_certificates, warning
 from fedbench.deployment.link import Certificates, Link, link
-from fedbench.deployment.proposing import KEPT, Proposal, asked_by
+from fedbench.deployment.proposing import KEPT, OFF, Proposal, asked_by
 from fedbench.deployment.run_file import RunFile, claim
 from fedbench.deployment.signing import check, name_of
 from fedbench.deployment.strangers import Strangers
@@ -39,9 +39,11 @@ from fedbench.provenance import provenance
 from fedbench.replies import heard
 from fedbench.seeding import single_thread
 from fedbench.tasks.specfile import read_spec
+from fedbench.wire import framed
 
 _LOOK = 0.5  #: seconds between two looks for who has joined
 _REMIND = 60.0  #: seconds between two reminders of who has not
+_CALL = 60.0  #: seconds in which sites may take it that there is no federation
 _FAREWELL = 600.0  #: seconds in which sites may take the result
 _TOOK = "took.json"  #: sites that said that they have what was learned
 REPORT = "federation.json"  #: what came of a federation; written last
@@ -161,6 +163,7 @@ def _gathered(server: Coordinator, joining: Joining, engine: OverFlower, say: Sa
     reminded = -_REMIND
     while len(there := engine.directory()) < needed:
         if len(called) - len(joining.refusals) < needed:
+            _call_off(server.config, engine, [*there])
             whys = [f"{called[site]}: {why}" for site, why in joining.refusals.items()]
             raise FedbenchError(
                 f"The federation needs {needed} sites, and too many do not take part. "
@@ -172,6 +175,13 @@ def _gathered(server: Coordinator, joining: Joining, engine: OverFlower, say: Sa
             say(f"{len(there)} of {needed} sites are there; waiting for {missing}.")
         time.sleep(_LOOK)
     engine.away.update(dict.fromkeys(called.keys() - there.keys(), -math.inf))
+
+
+def _call_off(config: RunConfig, engine: OverFlower, sites: list[str]) -> None:
+    """Tell sites that are there, and would wait, that the run will not come about."""
+    header = {"kind": OFF, "run": config.id, "round": 0}
+    for _ in engine.exchange(dict.fromkeys(sites, framed(header, b"")), _CALL):
+        pass
 
 
 def _farewell(server: Coordinator, engine: OverFlower, result: Federated, say: Say) -> None:
@@ -226,7 +236,7 @@ def _report(
         "config": server.config.model_dump(mode="json"),
         "sites": sites,
         "rounds": result.log,
-        "flower": {"bytes_sent": sent, "bytes_received": received},
+        "flower_since_its_last_start": {"bytes_sent": sent, "bytes_received": received},
         "encrypted": server.certificates is not None,
         "provenance": provenance(code_of(server.config))
         | {"backbone": digest(server.config.backbone)},

@@ -17,13 +17,14 @@ from fedbench.deployment import consenting
 from fedbench.deployment.children import log_of
 from fedbench.deployment.consenting import House
 from fedbench.deployment.door import Door
-from fedbench.deployment.guarding import Answer, Guard
+from fedbench.deployment.guarding import RECORD, Answer, Guard
 from fedbench.deployment.hurrying import within
 from fedbench.deployment.lifetime import spent_of_life
 from fedbench.deployment.node import Entrance, answer_messages, node
 from fedbench.deployment.node_log import for_good, lost, passing
 from fedbench.deployment.own_data import own_context, own_test, training_digest
-from fedbench.deployment.proposing import RESULT, Proposal
+from fedbench.deployment.proposing import OFF, RESULT, Proposal
+from fedbench.deployment.record import verify
 from fedbench.deployment.results import ADAPTER, kept, learned, readme, worth
 from fedbench.deployment.signing import name_of, signature
 from fedbench.deployment.telling import AtSite, Say
@@ -65,8 +66,12 @@ def take_part(house: House, entrance: Entrance, say: Say) -> str:
 
     Raises:
         Busy: another process takes part with the same folder.
+        Damaged: the record of what left this site is not what was written.
         FedbenchError: the site does not take part, or cannot reach its server, and why.
     """
+    record = house.folder / RECORD
+    if record.exists():
+        verify(record)
     ending = _Ending()
     try:
         with locked(house.folder / "site.lock", wait=False), single_thread(), ExitStack() as models:
@@ -105,6 +110,9 @@ def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answ
 
     def around(context: SiteContext, payload: bytes, answer: Answer) -> bytes | Failure:
         began, (header, _), run = time.monotonic(), opened(payload), context.config.id
+        if header.get("kind") == OFF:
+            ending.now("Its server has called the federation off.", refused=True)
+            return kept(context.site, payload)
         if header.get("kind") == RESULT:
             answer = partial(_keep, house, context, leave, partial(worths.__setitem__, run))
         try:

@@ -103,7 +103,7 @@ def _meant_otherwise(house: House, proposal: Proposal) -> Iterator[str]:
 def in_words(proposal: Proposal) -> str:
     """A run as people at a site are told of it."""
     config = proposal.config
-    privacy = f"{config.privacy.unit}s private" if config.privacy else "no privacy promised"
+    privacy = f"{config.privacy.unit}s private" if config.privacy else "no differential privacy"
     masks = "updates masked" if config.secure else "updates seen by the server"
     return (
         f"{config.task}, {config.method} on {config.backbone}, {config.rule}, {config.rounds} "

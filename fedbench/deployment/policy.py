@@ -118,7 +118,9 @@ def read_policy(path: Path) -> SitePolicy:
         with on_disk(path):
             check_owned(path)
     except FileNotFoundError:
-        raise FedbenchError(f"{path} does not exist: write the policy of this site.") from None
+        raise FedbenchError(
+            f"{path} does not exist: python -m fedbench site-policy writes one to begin with."
+        ) from None
     values = read_yaml(path)
     if told := examined(values, SitePolicy)[1]:
         raise FedbenchError(f"The policy {path} cannot be used: {listed(told)}.")

@@ -20,6 +20,7 @@ from fedbench.tasks.spec import TaskSpec
 from fedbench.wire import BadPayload, framed, opened
 
 PROPOSE, AGREE, REFUSE = "propose", "agree", "refuse"
+OFF = "off"  #: that a run will not come about
 RESULT, KEPT = "result", "kept"  #: the adapter that a run ended with, and that a site has it
 _REASONS, _LONG = 20, 500  #: that are told and listened to, and characters of each
 _MOST = 10_000  #: sites of a federation, as many as a configuration may say

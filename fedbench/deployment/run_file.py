@@ -10,6 +10,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedbench.config import RunConfig, parse_config
+from fedbench.deployment.addresses import check_address
 from fedbench.deployment.lifetime import usual_turn
 from fedbench.deployment.policy import not_real
 from fedbench.errors import FedbenchError
@@ -44,10 +45,7 @@ class RunFile(Frozen):
     @field_validator("address")
     @classmethod
     def _host_and_port(cls, address: str) -> str:
-        host, colon, port = address.rpartition(":")
-        if not (host and colon and port.isdigit() and 0 < int(port) < 2**16):
-            raise ValueError("an address is HOST:PORT, such as 0.0.0.0:9092")
-        return address
+        return check_address(address)
 
     @model_validator(mode="after")
     def _nothing_contradicts(self) -> Self:

@@ -7,6 +7,7 @@ nothing but what is installed. It proves itself with a secret in a file that onl
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 import time
@@ -31,6 +32,8 @@ from fedbench.errors import FedbenchError
 from fedbench.files import write_bytes
 
 _UNKNOWN = frozenset({httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN})
+# What Flower's clients say of a connection, people are told in our words.
+logging.getLogger("flwr").setLevel(logging.ERROR)
 _PROTECTED = frozenset({"/flwr.proto.Runtime/AcquireTask"})
 
 

@@ -26,7 +26,7 @@ class Pace:
         """What is left after a round, as people say it."""
         if self.first is None:
             self.first = round_
-        done = round_ + 1 - self.first
+        done = max(round_ + 1 - self.first, 1)
         seconds = (time.monotonic() - self.began) / done * (self.rounds - round_ - 1)
         return f"about {in_words(seconds)} left" if seconds else "the last one"
 
@@ -52,6 +52,7 @@ class AtSite:
     spent: Callable[[], float | None]  #: epsilon of the data's life
     limit: float | None  #: of it
     sent: int = 0
+    rounds: int = 0
     pace: Pace | None = None
 
     def answered(
@@ -62,18 +63,22 @@ class AtSite:
         seconds: float,
     ) -> None:
         """Count an answer; tell people of training."""
-        self.pace = self.pace or Pace(config.rounds)
         if isinstance(found, Failure):
             self.say(f"A message to {shown(header.get('kind'))} was refused. {found.reason}")
             return
         self.sent += len(found)
         if header.get("kind") != "train":
             return
-        round_ = int(header["round"])
+        round_, self.rounds = int(header["round"]), config.rounds
         self.say(
             f"Round {round_ + 1} of {config.rounds}: trained in {in_words(seconds)}, "
-            f"{megabytes(self.sent)} sent so far{self._epsilon()}; {self.pace.left(round_)}."
+            f"{megabytes(self.sent)} sent since it began{self._epsilon()}{self._left(round_)}."
         )
+
+    def _left(self, round_: int) -> str:
+        """How long rounds take a site knows once it has seen a whole one."""
+        pace, self.pace = self.pace, self.pace or Pace(self.rounds, first=round_ + 1)
+        return f"; {pace.left(round_)}" if pace is not None else ""
 
     def _epsilon(self) -> str:
         if (spent := self.spent()) is None:
@@ -107,7 +112,9 @@ class AtServer:
         if accuracy is not None:
             parts.append(f"validation accuracy {accuracy:.3f} of {record['n_validation']} items")
         flower = sum(self.traffic())
-        parts.append(f"{megabytes(self.moved)} of payloads so far, {megabytes(flower)} by Flower")
+        parts.append(
+            f"{megabytes(self.moved)} of payloads since it began, {megabytes(flower)} by Flower"
+        )
         if spent := record.get("epsilon"):
             parts.append(f"epsilon at most {max(spent.values()):.3g}")
         told = ", ".join(parts)

@@ -94,5 +94,7 @@ def test_who_is_not_there_when_it_begins_is_not_waited_for(server):
 def test_too_many_refusals_end_it_with_the_reasons(server, monkeypatch):
     monkeypatch.setattr(at_server, "_LOOK", 0.0)
     joining = SimpleNamespace(refusals={"site-01": "Its policy does not allow it."})
+    engine = Sites(there=["site-00"])
     with pytest.raises(FedbenchError, match="south: Its policy does not allow it"):
-        _gathered(server, joining, Sites(there=["site-00"]), lambda text: None)
+        _gathered(server, joining, engine, lambda text: None)
+    assert engine.asked == ["site-00"]  # which was told that nothing comes of it

@@ -78,7 +78,9 @@ def test_people_at_a_site_are_told_of_training_and_of_refusals_and_not_of_the_re
     tally.answered(CONFIG, {"kind": "validate"}, b"x" * 10**6, 1.0)
     assert said == []
     tally.answered(CONFIG, {"kind": "train", "round": 0}, b"x" * 10**6, 3.0)
-    assert said[0].startswith("Round 1 of 3: trained in 3 s, 2 MB sent so far, epsilon 1.5 of 8")
+    assert said[0].startswith(
+        "Round 1 of 3: trained in 3 s, 2 MB sent since it began, epsilon 1.5 of 8"
+    )
     tally.answered(CONFIG, {"kind": "\x1b[2J"}, Failure("Not allowed."), 0.0)
     assert said[1] == "A message to '\\x1b[2J' was refused. Not allowed."
 
@@ -90,13 +92,13 @@ def test_people_at_a_server_are_told_of_rounds_and_of_who_is_missing():
                  "validation_accuracy": 0.5, "n_validation": 8,
                  "refused": {"site-01": "It is away."}})  # fmt: skip
     assert said[0].startswith(
-        "Round 1 of 3: 1 of 2 sites, validation accuracy 0.500 of 8 items, 1 MB of payloads so far,"
-        " 2 MB by Flower; "
+        "Round 1 of 3: 1 of 2 sites, validation accuracy 0.500 of 8 items, 1 MB of payloads since "
+        "it began, 2 MB by Flower; "
     )
     assert said[1] == "  site-01: It is away."
     tally.round({"round": 2, "cohort": [], "abandoned": "Too few.", "epsilon": {"site-00": 2.0}})
-    assert said[2].endswith("abandoned (Too few), 1 MB of payloads so far, 2 MB by Flower, epsilon "
-                            "at most 2; the last one.")  # fmt: skip
+    assert said[2].endswith("abandoned (Too few), 1 MB of payloads since it began, 2 MB by "
+                            "Flower, epsilon at most 2; the last one.")  # fmt: skip
 
 
 # Flower
