@@ -150,17 +150,15 @@ def site(known: Namespace, extra: Sequence[str]) -> None:
     from fedbench.deployment.extra import check_flower
 
     check_flower()
-    from fedbench.deployment.addresses import check_address
+    from fedbench.deployment.addresses import NO_ADDRESS, is_address
     from fedbench.deployment.at_site import take_part
     from fedbench.deployment.consenting import house
     from fedbench.deployment.keys import authority, key_file, site_key
     from fedbench.deployment.node import Entrance
     from fedbench.deployment.policy import read_policy
 
-    try:
-        check_address(known.server)
-    except ValueError as error:
-        raise FedbenchError(f"--server {known.server}: {error}.") from None
+    if not is_address(known.server):
+        raise FedbenchError(f"--server {known.server}: {NO_ADDRESS}.")
     key = known.key or key_file(Path("keys"))
     ready = house(known.task, known.data, read_policy(known.policy), site_key(key), known.folder)
     entrance = Entrance(known.server)

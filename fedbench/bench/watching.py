@@ -24,7 +24,7 @@ from flwr.app import Message
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 
-from fedbench.deployment.children import QUIET
+from fedbench.deployment import children
 from fedbench.deployment.node import answer_messages
 from fedbench.deployment.runtime import Runtime
 from fedbench.engines import Engine, Failure
@@ -168,17 +168,9 @@ def beside(
     home.mkdir(parents=True, exist_ok=True)
     # Flower starts programs of its own by their names.
     programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = {**os.environ, **QUIET, "FLWR_HOME": str(home), "PATH": programs}
-    with (home / f"{name}.log").open("ab") as log:
-        started = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
+    log = home / f"{name}.log"
+    with children.beside(command, home, log, {"PATH": programs}) as started:
         yield started
-    finally:
-        started.terminate()
-        started.wait()
 
 
 def module(name: str, *options: object) -> list[str]:

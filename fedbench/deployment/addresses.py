@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+NO_ADDRESS = "an address is HOST:PORT, such as fl.example.org:9092"
 
-def check_address(address: str) -> str:
-    """The same address, if it is one.
 
-    Raises:
-        ValueError: it is not a host and a port.
-    """
-    host, colon, port = address.rpartition(":")
-    if not (host and colon and port.isdigit() and 0 < int(port) < 2**16) or "/" in host:
-        raise ValueError("an address is HOST:PORT, such as fl.example.org:9092")
-    return address
+def is_address(text: str) -> bool:
+    """Whether a text is a host and a port."""
+    host, colon, port = text.rpartition(":")
+    numbered = port.isdecimal() and port.isascii() and 0 < int(port) < 2**16
+    return bool(host and colon and numbered and "/" not in host)

@@ -23,9 +23,9 @@ from fedbench.deployment.lifetime import spent_of_life
 from fedbench.deployment.node import Entrance, answer_messages, node
 from fedbench.deployment.node_log import for_good, lost, passing
 from fedbench.deployment.own_data import own_context, own_test, training_digest
-from fedbench.deployment.proposing import OFF, RESULT, Proposal
+from fedbench.deployment.proposing import KEPT, OFF, RESULT, Proposal
 from fedbench.deployment.record import verify
-from fedbench.deployment.results import ADAPTER, kept, learned, readme, worth
+from fedbench.deployment.results import ADAPTER, acknowledged, learned, readme, worth
 from fedbench.deployment.signing import name_of, signature
 from fedbench.deployment.telling import AtSite, Say
 from fedbench.engines import Failure
@@ -112,7 +112,7 @@ def _answers(house: House, models: ExitStack, ending: _Ending, say: Say) -> Answ
         began, (header, _), run = time.monotonic(), opened(payload), context.config.id
         if header.get("kind") == OFF:
             ending.now("Its server has called the federation off.", refused=True)
-            return kept(context.site, payload)
+            return acknowledged(OFF, context.site, payload)
         if header.get("kind") == RESULT:
             answer = partial(_keep, house, context, leave, partial(worths.__setitem__, run))
         try:
@@ -160,7 +160,7 @@ def _keep(
         f"Of this site's own {len(items)} test items, the backbone answers {before} rightly "
         f"without it and {after} with it."
     )
-    return kept(context.site, payload)
+    return acknowledged(KEPT, context.site, payload)
 
 
 def _answer_until(

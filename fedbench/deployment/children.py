@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 #: Nothing is sent to Flower's makers, nothing of the user's own settings of Flower is read.
@@ -37,12 +38,24 @@ _OF_SITES = ("/v1/fleet/",)
 @contextmanager
 def child(kind: str, options: Sequence[str], home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A child process of this one inside the block; what it says goes to a file in ``home``."""
-    environment = {**os.environ, **QUIET, "FLWR_HOME": str(home)}
     parent = str(os.getpid())
     command = [sys.executable, "-m", "fedbench.deployment.children", parent, kind, *options]
-    with log_of(kind, home).open("ab") as log:
+    with beside(command, home, log_of(kind, home)) as started:
+        yield started
+
+
+@contextmanager
+def beside(
+    command: Sequence[str], home: Path, log: Path, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process inside the block, with Flower's files in ``home`` and ``more`` in its environment.
+
+    What it says goes to ``log``. At the end it is asked to end, and killed if it does not.
+    """
+    environment = {**os.environ, **QUIET, "FLWR_HOME": str(home), **more}
+    with log.open("ab") as said:
         started = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, env=environment,
             start_new_session=True,
         )  # fmt: skip
     try:

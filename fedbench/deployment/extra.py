@@ -16,12 +16,12 @@ def check_flower() -> None:
     Raises:
         FedbenchError: it is not installed, or another version is.
     """
-    remedy = 'run pip install "fedbench[flower]"'
+    remedy = 'pip install "fedbench[flower]"'
     try:
         found = version("flwr")
     except PackageNotFoundError:
-        raise FedbenchError(f"Flower is not installed, which this goes over: {remedy}.") from None
+        raise FedbenchError(f"Flower is not installed: {remedy}.") from None
     if found != FLOWER:
         raise FedbenchError(
-            f"Flower {found} is installed, and this was written for {FLOWER}: {remedy}."
+            f"Flower {found} is installed, and this was written for {FLOWER}: run {remedy}."
         )

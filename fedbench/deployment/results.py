@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fedbench.config import RunConfig
-from fedbench.deployment.proposing import KEPT, RESULT
+from fedbench.deployment.proposing import RESULT
 from fedbench.evaluate import predict, score
 from fedbench.federation import Federated
 from fedbench.models.deltas import fold
@@ -62,9 +62,9 @@ def learned(context: SiteContext, payload: bytes) -> tuple[Tensors, Tensors]:
     return adapter, delta
 
 
-def kept(site: str, payload: bytes) -> bytes:
-    """The answer to a result."""
-    return framed({"kind": KEPT, "site": site, "answers": seal(payload)}, b"")
+def acknowledged(kind: str, site: str, payload: bytes) -> bytes:
+    """The answer to how a run ended: that its result is kept, or that it is known to be off."""
+    return framed({"kind": kind, "site": site, "answers": seal(payload)}, b"")
 
 
 def _parts(tensors: Tensors) -> tuple[Tensors, Tensors]:

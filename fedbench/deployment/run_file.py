@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from fedbench.config import RunConfig, parse_config
-from fedbench.deployment.addresses import check_address
+from fedbench.deployment.addresses import NO_ADDRESS, is_address
 from fedbench.deployment.lifetime import usual_turn
 from fedbench.deployment.policy import not_real
 from fedbench.errors import FedbenchError
@@ -45,7 +45,9 @@ class RunFile(Frozen):
     @field_validator("address")
     @classmethod
     def _host_and_port(cls, address: str) -> str:
-        return check_address(address)
+        if not is_address(address):
+            raise ValueError(NO_ADDRESS)
+        return address
 
     @model_validator(mode="after")
     def _nothing_contradicts(self) -> Self:

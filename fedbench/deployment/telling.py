@@ -52,7 +52,6 @@ class AtSite:
     spent: Callable[[], float | None]  #: epsilon of the data's life
     limit: float | None  #: of it
     sent: int = 0
-    rounds: int = 0
     pace: Pace | None = None
 
     def answered(
@@ -69,16 +68,19 @@ class AtSite:
         self.sent += len(found)
         if header.get("kind") != "train":
             return
-        round_, self.rounds = int(header["round"]), config.rounds
+        round_ = int(header["round"])
         self.say(
             f"Round {round_ + 1} of {config.rounds}: trained in {in_words(seconds)}, "
-            f"{megabytes(self.sent)} sent since it began{self._epsilon()}{self._left(round_)}."
+            f"{megabytes(self.sent)} sent since it began{self._epsilon()}"
+            f"{self._left(config, round_)}."
         )
 
-    def _left(self, round_: int) -> str:
-        """How long rounds take a site knows once it has seen a whole one."""
-        pace, self.pace = self.pace, self.pace or Pace(self.rounds, first=round_ + 1)
-        return f"; {pace.left(round_)}" if pace is not None else ""
+    def _left(self, config: RunConfig, round_: int) -> str:
+        """What is left, which a site can tell once it has seen a whole round."""
+        if self.pace is None:
+            self.pace = Pace(config.rounds, first=round_ + 1)
+            return ""
+        return f"; {self.pace.left(round_)}"
 
     def _epsilon(self) -> str:
         if (spent := self.spent()) is None:

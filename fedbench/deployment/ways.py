@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 
+from fedbench.deployment.extra import check_flower
 from fedbench.errors import FedbenchError, shown
 from fedbench.running import IN_PROCESS, Way
 
@@ -25,8 +25,7 @@ def way_of(engine: str, say: Callable[[str], None]) -> Way:
         return IN_PROCESS
     if engine != FLOWER:
         raise FedbenchError(f"engine = {shown(engine)} is not known: in-process, or {FLOWER}.")
-    if importlib.util.find_spec("flwr") is None:
-        raise FedbenchError('Flower is not installed: pip install "fedbench[flower]".')
+    check_flower()
     # Imported here because it imports Flower, which most do without.
     from fedbench.deployment.rehearsal import rehearsed
 

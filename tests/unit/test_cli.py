@@ -10,6 +10,7 @@ import pytest
 from fedbench import cli, commands, store
 from fedbench.cli import main
 from fedbench.config import PartitionConfig, RunConfig, parse_config
+from fedbench.deployment import extra
 from fedbench.energy import suite
 from fedbench.errors import FedbenchError
 from fedbench.files import read_json, write_json
@@ -185,7 +186,10 @@ def test_the_help_of_run_names_every_field(capsys):
 
 
 def test_flower_is_asked_for_where_it_is_not_installed(monkeypatch, capsys):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    def absent(name):
+        raise extra.PackageNotFoundError
+
+    monkeypatch.setattr(extra, "version", absent)
     assert main(["run", "--task", "lookalike_fpb", "--engine", "flower"]) == 2
     told = 'fedbench: Flower is not installed: pip install "fedbench[flower]".\n'
     assert capsys.readouterr().err == told

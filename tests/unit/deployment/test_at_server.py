@@ -11,6 +11,7 @@ pytest.importorskip("flwr")
 
 from fedbench.deployment import at_server, results
 from fedbench.deployment.at_server import REPORT, _farewell, _gathered, _is_over
+from fedbench.deployment.proposing import KEPT
 from fedbench.deployment.run_file import RunFile, claim, claimed
 from fedbench.engines import Failure
 from fedbench.errors import FedbenchError
@@ -40,7 +41,8 @@ class Sites:
     def exchange(self, messages, deadline):
         for site, payload in messages.items():
             self.asked.append(site)
-            yield site, Failure("It is away.") if site in self.gone else results.kept(site, payload)
+            took = results.acknowledged(KEPT, site, payload)
+            yield site, Failure("It is away.") if site in self.gone else took
 
 
 @pytest.mark.parametrize(

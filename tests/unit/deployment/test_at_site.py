@@ -21,10 +21,10 @@ def test_a_federation_that_is_called_off_ends_a_site_in_words(world, config, hou
     with open_site(housed()) as found:
         agreed(found, world, config)
         header, _ = found.told(framed({"kind": OFF, "run": config.id, "round": 0}, b""))
-        assert header["kind"] == "kept"
+        assert header["kind"] == "off"
         assert found.ending.refused
         assert found.ending.why == "Its server has called the federation off."
-        assert [one.kind for one in found.record] == ["agree", "kept"]
+        assert [one.kind for one in found.record] == ["agree", "off"]
     assert did == []
 
 

@@ -9,7 +9,8 @@ pytest.importorskip("flwr")
 import torch
 
 from fedbench.deployment.own_data import own_context, own_test
-from fedbench.deployment.results import kept, learned, readme, told, worth
+from fedbench.deployment.proposing import KEPT
+from fedbench.deployment.results import acknowledged, learned, readme, told, worth
 from fedbench.federation import Federated
 from fedbench.models.attached import attached
 from fedbench.wire import BadPayload, opened, seal
@@ -35,7 +36,7 @@ def test_what_a_server_tells_is_what_a_site_learns(context, config):
     found, delta = learned(context, payloads["site-00"])
     assert all(torch.equal(found[name], adapter[name]) for name in adapter)
     assert delta == {}
-    header, _ = opened(kept("site-00", payloads["site-00"]))
+    header, _ = opened(acknowledged(KEPT, "site-00", payloads["site-00"]))
     assert header["answers"] == payloads.seal("site-01") == seal(payloads["site-00"])
 
 

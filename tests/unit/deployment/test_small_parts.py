@@ -81,6 +81,9 @@ def test_people_at_a_site_are_told_of_training_and_of_refusals_and_not_of_the_re
     assert said[0].startswith(
         "Round 1 of 3: trained in 3 s, 2 MB sent since it began, epsilon 1.5 of 8"
     )
+    assert said[0].endswith("spent.")  # a whole round was not seen yet
+    tally.answered(CONFIG, {"kind": "train", "round": 2}, b"x", 3.0)
+    assert said.pop(1).endswith("; the last one.")
     tally.answered(CONFIG, {"kind": "\x1b[2J"}, Failure("Not allowed."), 0.0)
     assert said[1] == "A message to '\\x1b[2J' was refused. Not allowed."
 
